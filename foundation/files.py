@@ -1,0 +1,70 @@
+"""Files are written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from foundation.errors import RatespikeError, UsageError
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it becomes `path` in one step, on any error it vanishes.
+
+    The temporary name keeps the suffix of `path`, since writers such as matplotlib choose the format by it.
+    A reader therefore sees the old file or the new one, never a part.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=f".part{path.suffix}", dir=path.parent)
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        part.chmod(0o666 & ~_umask())  # mkstemp makes private files
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole, in UTF-8."""
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` as indented JSON, whole. Raises ValueError for NaN and infinity, which JSON does not know."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def claim_folder(path: Path, marker: str) -> None:
+    """Make sure that results may go into the folder `path`, before any work starts.
+
+    Allowed are a folder that does not exist (it is not made here), an empty one, and one that an earlier call of the
+    same kind filled, recognised by its file `marker`. Anything else raises `UsageError`, so that nobody's files are
+    ever mixed with ours.
+    """
+    if not path.exists():
+        parent = next(p for p in path.absolute().parents if p.exists())
+        if not parent.is_dir():
+            raise UsageError(f"{path}: {parent} is not a folder")
+        if not os.access(parent, os.W_OK):
+            raise RatespikeError(f"{path}: no permission to write in {parent}")
+        return
+    if not path.is_dir():
+        raise UsageError(f"{path}: exists and is not a folder; choose another --out")
+    if any(path.iterdir()) and not (path / marker).is_file():
+        raise UsageError(f"{path}: exists, is not empty and holds no {marker}; choose another --out")

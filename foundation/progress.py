@@ -1,0 +1,32 @@
+"""One look for every progress bar."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+
+def bar(
+    iterable: Iterable[T] | None = None, *, label: str, total: float | None = None, unit: str = "it", initial: float = 0
+) -> tqdm[T]:
+    """A progress bar on standard error; in a log (no terminal) it prints a line every ten seconds instead.
+
+    Iterate over it, or use it as a context manager and call ``update(n)``. `total` and `initial` are in `unit`.
+    """
+    terminal = sys.stderr.isatty()
+    return tqdm(
+        iterable,
+        desc=label,
+        total=total,
+        unit=unit,
+        initial=initial,
+        file=sys.stderr,
+        dynamic_ncols=terminal,
+        mininterval=0.1 if terminal else 10.0,
+        ascii=None if terminal else True,
+    )

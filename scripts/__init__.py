@@ -1,0 +1,1 @@
+"""The command line `ratespike`: one click group, one file per command."""

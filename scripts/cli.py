@@ -1,0 +1,53 @@
+"""The click group. Commands are imported when they are called, so that `ratespike --help` is immediate."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from foundation.errors import RatespikeError
+
+COMMANDS = {  # name: (module, what `--help` says)
+    "data": ("ratespike.data", "List and get datasets in their official files."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and short helps without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _ = COMMANDS[cmd_name]
+        command: click.Command = importlib.import_module(module).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="ratespike")
+def group() -> None:
+    """Rate-based and spiking simulations of plausible learning, and the bridge between them."""
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one line on standard error and its exit status."""
+    try:
+        group.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("stopped", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except RatespikeError as error:
+        click.echo(f"ratespike: {error}", err=True)
+        sys.exit(error.exit_status)
