@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any
 
 from tqdm import tqdm
 
-T = TypeVar("T")
-
 
 def bar(
-    iterable: Iterable[T] | None = None, *, label: str, total: float | None = None, unit: str = "it", initial: float = 0
-) -> tqdm[T]:
+    iterable: Iterable[Any] | None = None,
+    *,
+    label: str,
+    total: float | None = None,
+    unit: str = "it",
+    unit_scale: bool = False,
+    initial: float = 0,
+) -> tqdm[Any]:
     """A progress bar on standard error; in a log (no terminal) it prints a line every ten seconds instead.
 
-    Iterate over it, or use it as a context manager and call ``update(n)``. `total` and `initial` are in `unit`.
+    Iterate over it, or use it as a context manager and call ``update(n)``. `total` and `initial` are in `unit`; with
+    `unit_scale` large numbers are shown as k, M, G.
     """
     terminal = sys.stderr.isatty()
     return tqdm(
@@ -24,6 +29,7 @@ def bar(
         desc=label,
         total=total,
         unit=unit,
+        unit_scale=unit_scale,
         initial=initial,
         file=sys.stderr,
         dynamic_ncols=terminal,

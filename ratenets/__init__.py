@@ -1,1 +1,1 @@
-
+"""The rate level: deep networks that learn with local rules."""

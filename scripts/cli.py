@@ -11,6 +11,7 @@ from foundation.errors import RatespikeError
 
 COMMANDS = {  # name: (module, what `--help` says)
     "data": ("ratespike.data", "List and get datasets in their official files."),
+    "deep": ("ratespike.deep", "Train rate networks with local rules, and read them out."),
 }
 
 
@@ -45,8 +46,13 @@ def main() -> None:
     except click.exceptions.Abort:
         click.echo("stopped", err=True)
         sys.exit(130)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        name = context.command_path if context is not None else "ratespike"
+        click.echo(f"{name}: {error.format_message()} See `{name} --help`.", err=True)
         sys.exit(error.exit_code)
     except RatespikeError as error:
         click.echo(f"ratespike: {error}", err=True)

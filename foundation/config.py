@@ -1,0 +1,127 @@
+"""Frozen dataclasses <-> TOML, strictly: an unknown key or a wrong type is one line that names the key.
+
+A config is a frozen dataclass whose fields are numbers, strings, booleans, tuples of these, or such dataclasses;
+`None` is written by leaving the key out. Ranges are checked by the class itself, in `__post_init__`, with `UsageError`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from foundation.errors import RatespikeError, UsageError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Config = TypeVar("Config", bound="DataclassInstance")
+
+
+def setting(default: Any, text: str, flag: str | None = None) -> Any:
+    """A dataclass field with a default and a help text (units included), which the command line shows.
+
+    `flag` is the option's name there, if it is not the field's.
+    """
+    return dataclasses.field(default=default, metadata={"help": text, "flag": flag})
+
+
+@cache
+def _adapter(kind: type[Any]) -> Any:
+    from pydantic import ConfigDict, TypeAdapter, with_config
+
+    strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    def strictly(dataclass: type[Any]) -> None:
+        for inner in dataclasses.fields(dataclass):
+            if isinstance(inner.default_factory, type) and dataclasses.is_dataclass(inner.default_factory):
+                strictly(inner.default_factory)
+        with_config(strict)(dataclass)
+
+    strictly(kind)
+    return TypeAdapter(kind)
+
+
+def from_mapping(kind: type[Config], values: Mapping[str, Any], source: str = "config") -> Config:
+    """Build a config from plain values, such as TOML gives; `source` is named in the error.
+
+    Raises:
+        UsageError: an unknown key, a wrong type or a value out of range; the message names the key.
+    """
+    from pydantic import ValidationError
+
+    try:
+        # Through JSON, where a list is the only sequence: strict mode then takes it for a tuple, and nothing else.
+        built: Config = _adapter(kind).validate_json(json.dumps(values, default=str))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+            known = ", ".join(field.name for field in dataclasses.fields(kind))
+            raise UsageError(
+                f"{source}: unknown key '{key}'" + (f"; known: {known}" if "." not in key else "")
+            ) from None
+        raise UsageError(f"{source}: {key}: {first['msg']}, got {first['input']!r}") from None
+    except UsageError as error:
+        raise UsageError(f"{source}: {error}") from None
+    return built
+
+
+def loads(kind: type[Config], text: str, source: str = "config") -> Config:
+    """Read a config from TOML text. Raises `UsageError` as `from_mapping`, and for text that is not TOML."""
+    return from_mapping(kind, parse(text, source), source)
+
+
+def parse(text: str, source: str) -> dict[str, Any]:
+    """TOML text as plain values. Raises `UsageError` for text that is not TOML."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{source}: not TOML: {error}") from None
+
+
+def read_text(path: Path) -> str:
+    """The text of a config file. Raises `RatespikeError` if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise RatespikeError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RatespikeError(f"{path}: cannot be read: {error}") from None
+
+
+def dumps(config: DataclassInstance) -> str:
+    """A config as TOML; `loads` gives the same object back."""
+    import tomli_w
+
+    return tomli_w.dumps(_without_none(dataclasses.asdict(config)))
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: _without_none(v) if isinstance(v, dict) else v for k, v in values.items() if v is not None}
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings merged, `over` winning: flags over a config file, say."""
+    result = dict(base)
+    for key, value in over.items():
+        inner = result.get(key)
+        result[key] = merged(inner, value) if isinstance(inner, dict) and isinstance(value, Mapping) else value
+    return result
+
+
+def differences(one: DataclassInstance, other: DataclassInstance) -> list[str]:
+    """Dotted names of the fields in which two configs differ."""
+    flat_one, flat_other = _flat(dataclasses.asdict(one)), _flat(dataclasses.asdict(other))
+    return sorted(k for k in flat_one.keys() | flat_other.keys() if flat_one.get(k) != flat_other.get(k))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat

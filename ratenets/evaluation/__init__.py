@@ -1,0 +1,1 @@
+"""What a rate network has learned."""

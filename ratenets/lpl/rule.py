@@ -1,0 +1,78 @@
+"""The LPL rule in closed form: what a synapse does, without autograd. The spiking level mirrors it.
+
+For one layer, z its code, x its input, a its pre-activation and f the ReLU, a step down the loss changes a weight by
+
+    dw_ij  ~  - sum_b  g_bi f'(a_bi) x_bj ,      g = d loss / d z  =  pull + push + decorrelation
+
+    pull      2 (z - z') / (B M)                                   z' the code of the other view
+    push      - (z - zbar) / (M (B - 1) (sigma^2 + eps))           the factor 1/2 of the mean over views is in here,
+    decorr    2 / ((B - 1) (M^2 - M))  (z - zbar) C_offdiag        and here
+
+(Halvagal & Zenke 2023, Eq. 4 to 8, decorrelation as in the erratum.) A unit needs its own input, its own activity at
+two times, its mean and its variance, and, for the decorrelation alone, the covariance with the layer's other units.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.grad import conv2d_weight
+
+from ratenets.lpl.encoders import Block, ConvBlock, DenseBlock
+from ratenets.lpl.objective import EPSILON, Coefficients
+
+
+class LocalGradient(NamedTuple):
+    """What one layer's rule gives."""
+
+    weight: Tensor
+    bias: Tensor | None
+    output: Tensor
+    code: Tensor
+
+
+def code_gradient(z: Tensor, other: Tensor, coefficients: Coefficients) -> Tensor:
+    """d loss / d z of one view, (B, M), given the code of the other view."""
+    batch, units = z.shape
+    centred = z - z.mean(0)
+    variance = centred.square().sum(0) / (batch - 1)
+    gradient = coefficients.pull * 2 * (z - other) / (batch * units)
+    gradient -= coefficients.push * centred / (units * (batch - 1) * (variance + EPSILON))
+    if units > 1 and coefficients.decorr:
+        covariance = centred.T @ centred / (batch - 1)
+        covariance.fill_diagonal_(0)
+        gradient += coefficients.decorr * 2 / ((batch - 1) * (units * units - units)) * centred @ covariance
+    return gradient
+
+
+@torch.no_grad()
+def local_gradient(block: Block, x: Tensor, coefficients: Coefficients) -> LocalGradient:
+    """Gradient of a layer's LPL loss from its two views, closed form; its negative is the plasticity.
+
+    Args:
+        block: the layer.
+        x: its input, the first view's B samples, then the second view's: (2 B, ...).
+        coefficients: of the three terms.
+
+    Returns:
+        the gradients, and the layer's output and code.
+    """
+    pre = block.drive(x)
+    output, code = block.activation(pre)
+    z1, z2 = code.chunk(2)
+    g = torch.cat([code_gradient(z1, z2, coefficients), code_gradient(z2, z1, coefficients)])
+    bias = block.synapses.bias
+    if isinstance(block, DenseBlock):
+        delta = g * (pre > 0)
+        return LocalGradient(delta.T @ x.flatten(1), None if bias is None else delta.sum(0), output, code)
+    if not isinstance(block, ConvBlock):
+        raise TypeError(f"no closed form for a {type(block).__name__}")
+    # The code is a spatial mean: every position of the output has the same share of its gradient.
+    share = g[:, :, None, None].expand_as(output) / output[0, 0].numel()
+    delta = block.unpool(share, pre) * (pre > 0)
+    weight = conv2d_weight(  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        x, list(block.synapses.weight.shape), delta, padding=block.synapses.padding
+    )
+    return LocalGradient(weight, None if bias is None else delta.sum((0, 2, 3)), output, code)

@@ -1,0 +1,355 @@
+"""The run engine: one training loop for every rate network, whatever its rule.
+
+A run is a folder: config.toml (what was asked for), metrics.jsonl (one line per epoch), tensorboard/, checkpoint.pt
+(everything needed to go on, tensors and plain values only). A run that was stopped, or killed, goes on from its last
+checkpoint and ends, on the CPU, bit for bit where it would have ended. That needs no saved generators: every draw of
+a step comes from (seed, purpose, epoch, step), see `foundation.seeds`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from foundation import config as configs
+from foundation.config import setting
+from foundation.errors import RatespikeError, UsageError
+from foundation.files import claim_folder, whole_file, write_text
+from foundation.progress import bar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+CONFIG, METRICS, CHECKPOINT = "config.toml", "metrics.jsonl", "checkpoint.pt"
+FORMAT = 1
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What every run has, whatever it trains."""
+
+    epochs: int = setting(100, "passes over the training images")
+    seed: int = setting(0, "of all random draws")
+    device: str = setting("cpu", "cpu, cuda, or cuda:N")
+    precision: str = setting("float32", "float32, float64, or bfloat16 (mixed: float32 weights, bfloat16 products)")
+    compile: bool = setting(False, "compile the step with torch.compile (needs a C++ compiler)")
+    checkpoint_every: int = setting(0, "steps between checkpoints; 0: at the end of every epoch only")
+
+    def __post_init__(self) -> None:
+        if self.epochs < 0:
+            raise UsageError(f"run.epochs: must not be negative, got {self.epochs}")
+        if self.seed < 0:
+            raise UsageError(f"run.seed: must not be negative, got {self.seed}")
+        if self.checkpoint_every < 0:
+            raise UsageError(f"run.checkpoint_every: must not be negative (steps), got {self.checkpoint_every}")
+        if self.precision not in DTYPES:
+            raise UsageError(f"run.precision: must be one of {', '.join(DTYPES)}, got '{self.precision}'")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights."""
+        return DTYPES[self.precision]
+
+    def torch_device(self) -> torch.device:
+        """The device, checked: `UsageError` for a name that torch does not know, `RatespikeError` for one not here."""
+        try:
+            device = torch.device(self.device)
+        except RuntimeError:
+            raise UsageError(f"run.device: must be cpu, cuda or cuda:N, got '{self.device}'") from None
+        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+            raise RatespikeError(
+                f"run.device: {self.device} is absent; this machine has {torch.cuda.device_count()} GPUs"
+            )
+        if device.type not in ("cpu", "cuda"):
+            raise UsageError(f"run.device: must be cpu, cuda or cuda:N, got '{self.device}'")
+        return device
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context in which losses are computed: mixed precision, or nothing."""
+        if self.precision != "bfloat16":
+            return nullcontext()
+        return torch.autocast(self.torch_device().type, dtype=torch.bfloat16)
+
+    def compiled(self, function: Callable[..., Result]) -> Callable[..., Result]:
+        """`function`, compiled if the run asks for it."""
+        return torch.compile(function) if self.compile else function
+
+
+class Learner(Protocol):
+    """What a rate network and its rule offer to the engine.
+
+    A learner keeps no random state: what it draws for a step comes from the seed, the epoch and the step's index.
+    """
+
+    @property
+    def network(self) -> nn.Module: ...
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer: ...
+
+    @property
+    def steps_per_epoch(self) -> int: ...
+
+    def learning_rate(self, epoch: int) -> float:
+        """The learning rate of an epoch, counted from 0."""
+
+    def step(self, epoch: int, index: int) -> Mapping[str, Tensor]:
+        """Fill every parameter's `.grad` for one batch, by whatever rule; return scalars to be averaged."""
+
+
+@dataclass
+class _State:
+    """Where a run stands."""
+
+    epoch: int = 0
+    index: int = 0  # steps done in this epoch
+    sums: dict[str, Tensor] | None = None
+    metrics_bytes: int = 0
+
+
+def train(
+    learner: Learner, config: RunConfig, folder: Path | None = None, *, resume: bool = False, label: str = "training"
+) -> list[dict[str, Any]]:
+    """Train to the end of `config.epochs`; return one dictionary of mean metrics per epoch.
+
+    Args:
+        learner: the network with its rule, on the device of `config`.
+        config: of the run.
+        folder: the run's folder, opened by `open_run`; None trains in memory and writes nothing.
+        resume: go on from the checkpoint in `folder`, if there is one.
+        label: of the progress bar.
+
+    Raises:
+        RatespikeError: a metric became NaN or infinite (the last good checkpoint stays), the checkpoint does not fit.
+        Stopped: by Ctrl-C or SIGTERM, after a checkpoint.
+    """
+    state, history = _State(), []
+    if folder is not None:
+        if resume and (folder / CHECKPOINT).is_file():
+            state = _load(folder, learner, config)
+        else:
+            _save(folder, learner, state)
+        history = _cut_metrics(folder, state.metrics_bytes)
+    done = state.epoch * learner.steps_per_epoch + state.index
+    total = config.epochs * learner.steps_per_epoch
+    with (
+        _writer(folder, done) as write_scalar,
+        _stop_signal(folder is not None) as stopped,
+        bar(label=label, total=total, unit="step", initial=done) as progress,
+    ):
+        while state.epoch < config.epochs:
+            started = time.perf_counter()
+            for _ in _steps(learner, state):
+                progress.update()
+                due = config.checkpoint_every and state.index % config.checkpoint_every == 0
+                if folder is not None and (stopped() or due) and state.index < learner.steps_per_epoch:
+                    _means(state)  # a broken state must not replace a good one
+                    _save(folder, learner, state)
+                    if stopped():
+                        raise Stopped(f"stopped in epoch {state.epoch + 1}; --resume goes on from there")
+            means = _means(state)
+            history.append({"epoch": state.epoch + 1, **means})
+            state = _State(state.epoch + 1, metrics_bytes=state.metrics_bytes)
+            if folder is None:
+                continue
+            state.metrics_bytes = _append(folder / METRICS, history[-1], time.perf_counter() - started)
+            for name, value in means.items():
+                write_scalar(name, value, state.epoch * learner.steps_per_epoch)
+            _save(folder, learner, state)
+            if stopped() and state.epoch < config.epochs:
+                raise Stopped(f"stopped after epoch {state.epoch}; --resume goes on from there")
+    return history
+
+
+def _steps(learner: Learner, state: _State) -> Iterator[None]:
+    """The remaining steps of the state's epoch."""
+    for group in learner.optimizer.param_groups:
+        group["lr"] = learner.learning_rate(state.epoch)
+    for index in range(state.index, learner.steps_per_epoch):
+        state.sums = _add(state.sums, _step(learner, state.epoch, index))
+        learner.optimizer.step()
+        state.index = index + 1
+        yield
+
+
+class Stopped(RatespikeError):
+    """A run was asked to stop, and can be resumed."""
+
+    exit_status = 130
+
+
+def open_run(folder: Path, config: DataclassInstance, *, resume: bool) -> None:
+    """Make `folder` the folder of a run, before any work: write its config, or check it when resuming.
+
+    Raises:
+        UsageError: the folder holds something else, or a finished or started run and `resume` is False, or a run of
+            another configuration (more epochs and another device are allowed, and noted in its config).
+    """
+    claim_folder(folder, CONFIG)
+    path = folder / CONFIG
+    if path.is_file():
+        if not resume:
+            raise UsageError(f"{folder}: holds a run already; --resume goes on with it, or choose another --out")
+        before = configs.loads(type(config), configs.read_text(path), str(path))
+        changed = [name for name in configs.differences(before, config) if name not in ("run.epochs", "run.device")]
+        if changed:
+            raise UsageError(f"{folder}: is a run of another configuration, it differs in {', '.join(changed)}")
+    elif resume:
+        raise UsageError(f"{folder}: no run to resume, there is no {CONFIG}")
+    write_text(path, configs.dumps(config))
+
+
+def load_weights(folder: Path, network: nn.Module) -> None:
+    """Put the weights of a run's checkpoint into `network`.
+
+    Raises:
+        RatespikeError: no checkpoint, a broken one, or one of another network.
+    """
+    _put(folder, network, _read(folder)["network"])
+
+
+def _step(learner: Learner, epoch: int, index: int) -> Mapping[str, Tensor]:
+    try:
+        return learner.step(epoch, index)
+    except torch.cuda.OutOfMemoryError:
+        raise RatespikeError("the GPU's memory is full; take a smaller batch or a narrower network") from None
+    except torch._dynamo.exc.TorchDynamoException as error:
+        reason = str(error).strip().splitlines()[0]
+        raise RatespikeError(f"torch.compile failed ({reason}); run without --compile") from None
+
+
+def _add(sums: dict[str, Tensor] | None, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Running sums in float64, where the values are: no step waits for the device."""
+    if sums is None:
+        return {name: value.detach().double() for name, value in values.items()}
+    return {name: sums[name] + value.detach().double() for name, value in values.items()}
+
+
+def _means(state: _State) -> dict[str, float]:
+    means = {name: float(value) / state.index for name, value in (state.sums or {}).items()}
+    for name, value in means.items():
+        if not abs(value) < float("inf"):
+            raise RatespikeError(
+                f"{name} became {value} in epoch {state.epoch + 1}; the last good checkpoint is kept. "
+                "A smaller learning rate usually helps"
+            )
+    return means
+
+
+def _append(path: Path, line: Mapping[str, Any], seconds: float) -> int:
+    """Add an epoch's line; return the file's size, which the checkpoint remembers."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({**line, "seconds": round(seconds, 3)}) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+        return file.tell()
+
+
+def _cut_metrics(folder: Path, size: int) -> list[dict[str, Any]]:
+    """Cut lines that were written after the checkpoint; return what is left, without the times."""
+    path = folder / METRICS
+    if not path.is_file():
+        return []
+    if path.stat().st_size > size:
+        os.truncate(path, size)
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+
+def _save(folder: Path, learner: Learner, state: _State) -> None:
+    with whole_file(folder / CHECKPOINT) as part:
+        content = {
+            "format": FORMAT,
+            "epoch": state.epoch,
+            "index": state.index,
+            "sums": state.sums,
+            "metrics_bytes": state.metrics_bytes,
+            "network": learner.network.state_dict(),
+            "optimizer": learner.optimizer.state_dict(),
+        }
+        torch.save(content, part)
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / CHECKPOINT
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(content, dict) or content["format"] != FORMAT:
+            raise RatespikeError(f"{path}: not a checkpoint of this version of ratespike")
+    except FileNotFoundError:
+        raise RatespikeError(f"{folder}: no checkpoint; is it the folder of a run?") from None
+    except RatespikeError:
+        raise
+    except Exception as error:  # torch.load raises half a dozen kinds on a damaged file
+        raise RatespikeError(f"{path}: damaged or not a checkpoint ({type(error).__name__})") from None
+    return content
+
+
+def _put(folder: Path, network: nn.Module, weights: Any) -> None:
+    try:
+        network.load_state_dict(weights)
+    except (RuntimeError, TypeError):
+        raise RatespikeError(f"{folder / CHECKPOINT}: is of another network than the one described here") from None
+
+
+def _load(folder: Path, learner: Learner, config: RunConfig) -> _State:
+    content = _read(folder)
+    _put(folder, learner.network, content["network"])
+    try:
+        learner.optimizer.load_state_dict(content["optimizer"])
+    except (ValueError, KeyError):
+        raise RatespikeError(f"{folder / CHECKPOINT}: its optimiser state is of another network") from None
+    state = _State(**{name: content[name] for name in ("epoch", "index", "sums", "metrics_bytes")})
+    if state.sums is not None:
+        state.sums = {name: value.to(config.torch_device()) for name, value in state.sums.items()}
+    return state
+
+
+@contextmanager
+def _writer(folder: Path | None, step: int) -> Iterator[Callable[[str, float, int], None]]:
+    """TensorBoard's scalars; what was written after the checkpoint is purged by the step."""
+    if folder is None:
+        yield lambda name, value, at: None
+        return
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None) as writer:
+        yield lambda name, value, at: writer.add_scalar(name, value, at)
+
+
+@contextmanager
+def _stop_signal(listen: bool) -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM ask for a stop after the current step instead of breaking it off; a second one does."""
+    asked: list[int] = []
+    if not listen:
+        yield lambda: False
+        return
+
+    def ask(number: int, frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    try:
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread, where signals cannot be had
+        yield lambda: False
+        return
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

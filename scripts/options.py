@@ -1,0 +1,96 @@
+"""Click options made from a config's fields: the dataclass is the one place where a setting is described."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from foundation import config as configs
+from foundation.config import Config
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def config_options(kind: type[Any]) -> Callable[[Command], Command]:
+    """Add an option for every field of a config; one that is not given arrives as None."""
+
+    def decorate(command: Command) -> Command:
+        for _, flag, field, field_type in reversed(list(_leaves(kind))):
+            text, default = field.metadata["help"], field.default
+            if field_type is bool:
+                option = click.option(f"--{flag}/--no-{flag}", default=None, help=f"{text}  [default: {_on(default)}]")
+            else:
+                metavar = {int: "N", float: "X"}.get(field_type, "N,N,..." if isinstance(default, tuple) else "NAME")
+                parser = field_type if field_type in (int, float) else str
+                shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+                option = click.option(f"--{flag}", type=parser, metavar=metavar, help=f"{text}  [default: {shown}]")
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def flag_values(kind: type[Any], flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The given options as the nested mapping of their config."""
+    values: dict[str, Any] = {}
+    for path, flag, field, _ in _leaves(kind):
+        value = flags.get(flag.replace("-", "_"))
+        if value is None:
+            continue
+        if isinstance(field.default, tuple):
+            value = _integers(flag, value)
+        nested: dict[str, Any] = {path[-1]: value}
+        for part in reversed(path[:-1]):
+            nested = {part: nested}
+        values = configs.merged(values, nested)
+    return values
+
+
+def build_config(default: Config, file: Path | None, flags: Mapping[str, Any]) -> Config:
+    """A config from its default, a TOML file over it, and the command line over both."""
+    kind = type(default)
+    values = configs.parse(configs.dumps(default), "default")
+    if file is not None:
+        values = configs.merged(values, configs.parse(configs.read_text(file), str(file)))
+        configs.from_mapping(kind, values, str(file))
+    return configs.from_mapping(kind, configs.merged(values, flags), "command line")
+
+
+def _leaves(
+    kind: type[Any], path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], str, dataclasses.Field[Any], Any]]:
+    """Every plain field of nested configs: its path, its flag, the field, its type."""
+    types = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        if dataclasses.is_dataclass(types[field.name]):
+            yield from _leaves(types[field.name], (*path, field.name))
+        else:
+            flag = field.metadata["flag"] or field.name.replace("_", "-")
+            yield (*path, field.name), flag, field, types[field.name]
+
+
+def _integers(flag: str, text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(
+            f"'{text}' is no list of whole numbers such as 64,64", param_hint=f"--{flag}"
+        ) from None
+
+
+def _on(value: bool) -> str:
+    return "on" if value else "off"
+
+
+def root_option(command: Command) -> Command:
+    """`--root`: where the datasets are."""
+    return click.option(
+        "--root",
+        type=click.Path(path_type=Path),
+        help="folder of the datasets  [default: $RATESPIKE_DATA, else the user's cache folder]",
+    )(command)

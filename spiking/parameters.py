@@ -1,0 +1,152 @@
+"""Parameters of the spiking models: frozen dataclasses, one per model, in seconds, Hz and the papers' symbols.
+
+The numbers of the reference are those of the simulation of Halvagal & Zenke 2023 (Nature Neuroscience,
+doi:10.1038/s41593-023-01460-y), network of Fig. 5.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from numbers import Real
+from typing import NamedTuple
+
+from foundation.errors import UsageError
+
+
+class LPLSteps(NamedTuple):
+    """The times of an `LPLSynapse` in steps of dt."""
+
+    axonal_delay: int
+    prediction_delay: int
+    update_interval: int
+
+
+@dataclass(frozen=True)
+class LPLSynapse:
+    """Latent predictive learning at a spiking synapse, as simulated for the paper's Fig. 5 and 6.
+
+    With S_i the postsynaptic spikes, S̄_i their mean rate, σ²_i their variance, U_i the membrane potential and ε, α
+    the filters of the postsynaptic potential, of the eligibility and of the error (x ∗ ε: x filtered by ε)::
+
+        dw_ij ~ η (ε ∗ (S_j ∗ PSP) σ'(U_i)) · α ∗ [ λ (S_i - S̄_i) / (σ²_i + ξ) + δ - φ (S_i(t) - S_i(t - Δt)) ]
+        σ'(u) = β / (1 + β |u - θ|)²,  0 for u < u_floor
+
+    `spiking.brian.equations` holds the step-exact definition. The defaults are the reference's, with potentials in
+    volt. `LPLSynapse.current()` gives the reading for signed weights, with potentials in units of the threshold.
+    """
+
+    lambda_: float = 1.0  # strength of the Hebbian (variance) term
+    phi: float = 1.0  # strength of the predictive term
+    eta: float = 1e-2  # learning rate
+    delta: float = 1e-5  # constant part of the error (transmitter-triggered)
+    xi: float = 1e-3  # Hz, added to the variance
+    tau_syn: float = 5e-3  # s, presynaptic trace
+    tau_mem: float = 20e-3  # s, PSP filter that follows the trace
+    tau_el_rise: float = 2e-3  # s, eligibility
+    tau_el_decay: float = 10e-3  # s
+    tau_err_rise: float = 2e-3  # s, error signal
+    tau_err_decay: float = 10e-3  # s
+    tau_mean: float = 600.0  # s, mean rate
+    tau_sigma2: float = 30.0  # s, variance
+    update_interval: float = 0.5  # s, between weight updates
+    prediction_delay: float = 20e-3  # s, Δt, counted from the immediate spike
+    axonal_delay: float = 0.8e-3  # s, of input spikes and of the spikes in the error; the effective Δt is shorter by it
+    w_min: float | None = 0.0  # None: no bound
+    w_max: float | None = 1.0
+    beta: float = 1000.0  # steepness and height of σ', per unit of potential (here per volt)
+    theta: float = -0.05  # where σ' peaks, in units of potential (here volt)
+    u_floor: float | None = -0.08  # σ' is 0 below it; None: no floor
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, optional=("w_min", "w_max", "u_floor"))
+        taus = tuple(f.name for f in fields(self) if f.name.startswith("tau_"))
+        _check_positive(self, *taus, "update_interval", "prediction_delay", "beta", "xi")
+        _check_not_negative(self, "axonal_delay", "eta")
+        if self.w_min is not None and self.w_max is not None and self.w_min >= self.w_max:
+            raise UsageError(f"LPLSynapse.w_min: must be below w_max = {self.w_max}, got {self.w_min}")
+
+    @classmethod
+    def current(cls, **changes: float | None) -> LPLSynapse:
+        """The reading for signed weights: potentials in units of the threshold, θ = 1, no bounds, no floor.
+
+        β = 20 is the reference's 1/mV for a threshold 20 mV above rest. Any field can be changed by name.
+        """
+        values: dict[str, float | None] = {"beta": 20.0, "theta": 1.0, "u_floor": None, "w_min": None, "w_max": None}
+        known = {f.name for f in fields(cls)}
+        for name in changes:
+            if name not in known:
+                raise UsageError(
+                    f"LPLSynapse.current: unknown parameter {name!r}; known are {', '.join(sorted(known))}"
+                )
+        return cls(**{**values, **changes})  # type: ignore[arg-type]  # __post_init__ checks the values
+
+    def steps(self, dt: float) -> LPLSteps:
+        """Its delays and its update interval in steps of `dt` (s); raises `UsageError` where they are not whole."""
+        for name in ("tau_mem", "tau_el_decay", "tau_err_rise", "tau_err_decay"):
+            if dt > getattr(self, name):  # these filters are forward Euler
+                raise UsageError(f"dt: must not exceed LPLSynapse.{name} = {getattr(self, name)} s, got {dt} s")
+        names = ("axonal_delay", "prediction_delay", "update_interval")
+        return LPLSteps(*(whole_steps(f"LPLSynapse.{name}", getattr(self, name), dt) for name in names))
+
+
+@dataclass(frozen=True)
+class CurrentNeuron:
+    """Current-based integrate-and-fire neuron of a converted layer, in units of its threshold.
+
+    ::
+
+        tau_syn dI_i/dt = -I_i + sum_j w_ij S_j / r_max          D_i = I_i + b_i
+        tau_mem du_i/dt = D_i - u_i     (leaky)     or     D_i    (not leaky)
+        u_i >= theta:  spike, u_i -= theta
+
+    With presynaptic rates r_j = x_j r_max the mean of D_i is sum_j w_ij x_j + b_i, the rate network's pre-activation.
+    The non-leaky neuron then fires at max(D_i, 0) / (tau_mem theta): an exact ReLU, as long as D_i does not fluctuate.
+    """
+
+    tau_syn: float = 5e-3  # s
+    tau_mem: float = 20e-3  # s
+    leaky: bool = True
+    theta: float = 1.0
+    u_min: float | None = None  # the potential is clipped below it; None: no bound
+    r_max: float = 50.0  # Hz, the presynaptic rate that stands for activation 1
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, optional=("u_min",), skip=("leaky",))
+        _check_positive(self, "tau_syn", "tau_mem", "theta", "r_max")
+        if self.u_min is not None and self.u_min >= self.theta:
+            raise UsageError(f"CurrentNeuron.u_min: must be below theta = {self.theta}, got {self.u_min}")
+
+
+def whole_steps(name: str, time: float, dt: float) -> int:
+    """`time` (s) in steps of `dt` (s); raises `UsageError`, naming `name`, where it is not a multiple."""
+    if not dt > 0:
+        raise UsageError(f"dt: must be positive, got {dt}")
+    count = round(time / dt)
+    if abs(time / dt - count) > 1e-6 * max(1.0, 1e-3 * count) or (count == 0 and time > 0):
+        raise UsageError(f"{name}: must be a multiple of dt = {dt} s, got {time} s")
+    return count
+
+
+def _check_numbers(owner: object, *, optional: tuple[str, ...], skip: tuple[str, ...] = ()) -> None:
+    for name, value in vars(owner).items():
+        if name in skip or (name in optional and value is None):
+            continue
+        if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
+            raise _error(owner, name, "must be a finite plain number (times in seconds)", value)
+
+
+def _check_positive(owner: object, *names: str) -> None:
+    for name in names:
+        if not getattr(owner, name) > 0:
+            raise _error(owner, name, "must be positive", getattr(owner, name))
+
+
+def _check_not_negative(owner: object, *names: str) -> None:
+    for name in names:
+        if getattr(owner, name) < 0:
+            raise _error(owner, name, "must not be negative", getattr(owner, name))
+
+
+def _error(owner: object, name: str, rule: str, value: object) -> UsageError:
+    return UsageError(f"{type(owner).__name__}.{name}: {rule}, got {value!r}")

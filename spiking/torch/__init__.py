@@ -1,0 +1,1 @@
+"""Spiking networks in torch and snnTorch."""
