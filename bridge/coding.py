@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.errors import UsageError
+from spiking.parameters import whole_steps
+from spiking.stimuli import SpikeEvents
 
 
 def poisson_spikes(rates: NDArray[np.float64], steps: int, generator: np.random.Generator) -> NDArray[np.float64]:
@@ -23,3 +25,40 @@ def poisson_spikes(rates: NDArray[np.float64], steps: int, generator: np.random.
 def stimulus(x: NDArray[np.float64], coding: str, steps: int, generator: np.random.Generator) -> NDArray[np.float64]:
     """What a converted network is shown for inputs x (B, N): x itself as a current ("analog"), or Poisson spikes."""
     return x if coding == "analog" else poisson_spikes(x, steps, generator)
+
+
+def frame_spikes(
+    frames: NDArray[np.float64],
+    *,
+    duration: float,
+    r_max: float,
+    dt: float,
+    copies: int,
+    generator: np.random.Generator,
+) -> SpikeEvents:
+    """A sequence of frames as Poisson spikes, in independent copies.
+
+    Args:
+        frames: (F, N) in [0, 1].
+        duration: of a frame, in s, a multiple of dt.
+        r_max: rate in Hz for the value 1.
+        dt: step in s; a line spikes with the probability value * r_max * dt in each.
+        copies: line j of copy r becomes source r N + j.
+        generator: of the draws.
+
+    Raises:
+        UsageError: a value outside [0, 1], a rate above one spike per step, or a duration that is no multiple of dt.
+    """
+    if not ((frames >= 0) & (frames <= 1)).all():
+        raise UsageError("frames: must lie between 0 and 1")
+    if not 0 < r_max * dt <= 1:
+        raise UsageError(f"r_max: {r_max} Hz is more than one spike in a step of {dt} s")
+    steps = whole_steps("duration", duration, dt)
+    sources, times = [], []
+    for number, frame in enumerate(frames):
+        step, source = np.nonzero(generator.random((steps, copies * len(frame))) < np.tile(frame, copies) * r_max * dt)
+        sources.append(source)
+        times.append(step + number * steps)
+    return SpikeEvents(
+        np.concatenate(sources), np.concatenate(times), copies * frames.shape[1], dt, steps * len(frames)
+    )

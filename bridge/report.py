@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bridge.coding import stimulus
+from foundation.errors import UsageError
 from foundation.progress import bar
 from ratenets.evaluation.readout import Labels, Readout, codes
 from ratenets.lpl.encoders import LayerLocalEncoder
@@ -80,9 +81,9 @@ class ConversionReport:
         return values
 
     def table(self) -> str:
-        """The layers as a Markdown table."""
+        """The layers as a Markdown table; spikes, synaptic events and MACs are per image."""
         rows = [
-            "| layer | correlation | RMSE / RMS | saturated | silent units | spikes / image | synaptic events / image | MACs |",
+            "| layer | correlation | RMSE / RMS | saturated | silent units | spikes | synaptic events | MACs |",
             "|---|---|---|---|---|---|---|---|",
         ]
         rows += [
@@ -102,6 +103,34 @@ class Conversion:
     rates: list[Array]
 
 
+def simulate_images(
+    network: IFNetwork,
+    x: Array,
+    *,
+    steps: int,
+    simulator: Simulator,
+    generator: np.random.Generator,
+    batch_size: int = 250,
+) -> IFResult:
+    """Show x (B, N) to a network, in the coding that it was made for, `batch_size` images at a time.
+
+    Raises:
+        UsageError: inputs of another size than the network's, or, for Poisson input, outside [0, 1].
+    """
+    if x.shape[1] != network.inputs:
+        raise UsageError(f"the network takes {network.inputs} inputs, these images have {x.shape[1]} pixels")
+    starts = range(0, len(x), batch_size)
+    parts = [
+        simulator(network, stimulus(x[i : i + batch_size], network.input_coding, steps, generator), steps)
+        for i in bar(starts, label=f"spiking network, {len(x)} images", unit="batch")
+    ]
+    return IFResult(
+        [],
+        [np.concatenate(counts) for counts in zip(*(part.counts for part in parts), strict=True)],
+        np.concatenate([part.readout for part in parts]),
+    )
+
+
 def simulate_and_report(
     encoder: LayerLocalEncoder,
     readout: Readout,
@@ -112,7 +141,6 @@ def simulate_and_report(
     steps: int,
     simulator: Simulator,
     generator: np.random.Generator,
-    batch_size: int = 250,
 ) -> Conversion:
     """Show images (B, C, H, W) to both networks and compare them.
 
@@ -125,19 +153,9 @@ def simulate_and_report(
         steps: T, how long each image is shown.
         simulator: any backend.
         generator: of Poisson input; analog input draws nothing.
-        batch_size: images simulated at a time.
     """
     x = images.flatten(1).double().cpu().numpy()
-    starts = range(0, len(x), batch_size)
-    parts = [
-        simulator(network, stimulus(x[i : i + batch_size], network.input_coding, steps, generator), steps)
-        for i in bar(starts, label=f"spiking network, {len(x)} images", unit="batch")
-    ]
-    result = IFResult(
-        [],
-        [np.concatenate(counts) for counts in zip(*(part.counts for part in parts), strict=True)],
-        np.concatenate([part.readout for part in parts]),
-    )
+    result = simulate_images(network, x, steps=steps, simulator=simulator, generator=generator)
     activations = codes(encoder, images)
     rate_predictions = readout.predict(activations[-1])
     spiking = result.predictions()

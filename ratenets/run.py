@@ -134,7 +134,7 @@ def train(
 
     Raises:
         RatespikeError: a metric became NaN or infinite (the last good checkpoint stays), the checkpoint does not fit.
-        Stopped: by Ctrl-C or SIGTERM, after a checkpoint.
+        StoppedError: by Ctrl-C or SIGTERM, after a checkpoint.
     """
     state, history = _State(), []
     if folder is not None:
@@ -159,7 +159,7 @@ def train(
                     _means(state)  # a broken state must not replace a good one
                     _save(folder, learner, state)
                     if stopped():
-                        raise Stopped(f"stopped in epoch {state.epoch + 1}; --resume goes on from there")
+                        raise StoppedError(f"stopped in epoch {state.epoch + 1}; --resume goes on from there")
             means = _means(state)
             history.append({"epoch": state.epoch + 1, **means})
             state = _State(state.epoch + 1, metrics_bytes=state.metrics_bytes)
@@ -170,7 +170,7 @@ def train(
                 write_scalar(name, value, state.epoch * learner.steps_per_epoch)
             _save(folder, learner, state)
             if stopped() and state.epoch < config.epochs:
-                raise Stopped(f"stopped after epoch {state.epoch}; --resume goes on from there")
+                raise StoppedError(f"stopped after epoch {state.epoch}; --resume goes on from there")
     return history
 
 
@@ -185,7 +185,7 @@ def _steps(learner: Learner, state: _State) -> Iterator[None]:
         yield
 
 
-class Stopped(RatespikeError):
+class StoppedError(RatespikeError):
     """A run was asked to stop, and can be resumed."""
 
     exit_status = 130

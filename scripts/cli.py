@@ -10,7 +10,9 @@ import click
 from foundation.errors import RatespikeError
 
 COMMANDS = {  # name: (module, what `--help` says)
+    "demo": ("ratespike.demo", "The whole tour on bundled data, with a report at the end."),
     "data": ("ratespike.data", "List and get datasets in their official files."),
+    "bridge": ("ratespike.bridge", "Move weights, stimuli and plasticity between rate and spiking networks."),
     "deep": ("ratespike.deep", "Train rate networks with local rules, and read them out."),
 }
 

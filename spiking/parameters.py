@@ -63,8 +63,12 @@ class LPLSynapse:
         taus = tuple(f.name for f in fields(self) if f.name.startswith("tau_"))
         _check_positive(self, *taus, "update_interval", "prediction_delay", "beta", "xi")
         _check_not_negative(self, "axonal_delay", "eta")
+        if self.prediction_delay <= self.axonal_delay:
+            raise _error(
+                self, "prediction_delay", f"must exceed axonal_delay = {self.axonal_delay}", self.prediction_delay
+            )
         if self.w_min is not None and self.w_max is not None and self.w_min >= self.w_max:
-            raise UsageError(f"LPLSynapse.w_min: must be below w_max = {self.w_max}, got {self.w_min}")
+            raise _error(self, "w_min", f"must be below w_max = {self.w_max}", self.w_min)
 
     @classmethod
     def current(cls, **changes: float | None) -> LPLSynapse:
@@ -115,7 +119,7 @@ class CurrentNeuron:
         _check_numbers(self, optional=("u_min",), skip=("leaky",))
         _check_positive(self, "tau_syn", "tau_mem", "theta", "r_max")
         if self.u_min is not None and self.u_min >= self.theta:
-            raise UsageError(f"CurrentNeuron.u_min: must be below theta = {self.theta}, got {self.u_min}")
+            raise _error(self, "u_min", f"must be below theta = {self.theta}", self.u_min)
 
 
 def whole_steps(name: str, time: float, dt: float) -> int:

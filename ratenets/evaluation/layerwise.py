@@ -64,17 +64,25 @@ def pixel_baseline(images: ImageSet, labels: int, draws: int, seed: int) -> Laye
     return _read("pixels", train, test, images, labels, draws, seed)
 
 
+def few_label_accuracy(
+    train: Features, test: Features, images: ImageSet, labels: int, draws: int, seed: int
+) -> tuple[float, float]:
+    """Test accuracy of readouts that each got `labels` labels: mean and standard deviation over `draws` choices."""
+    accuracies = []
+    for draw in range(draws):
+        rows = few_labels(images.train_labels, labels, numpy_generator(seed, "labels", draw))
+        accuracies.append(fit(train[rows], images.train_labels[rows]).accuracy(test, images.test_labels))
+    return float(np.mean(accuracies)), float(np.std(accuracies))
+
+
 def _read(
     name: str, train: Features, test: Features, images: ImageSet, labels: int, draws: int, seed: int
 ) -> LayerReadout:
-    few = []
-    for draw in range(draws):
-        rows = few_labels(images.train_labels, labels, numpy_generator(seed, "labels", draw))
-        few.append(fit(train[rows], images.train_labels[rows]).accuracy(test, images.test_labels))
+    few, deviation = few_label_accuracy(train, test, images, labels, draws, seed)
     return LayerReadout(
         name=name,
-        few=float(np.mean(few)),
-        few_deviation=float(np.std(few)),
+        few=few,
+        few_deviation=deviation,
         all=fit(train, images.train_labels).accuracy(test, images.test_labels),
         participation_ratio=participation_ratio(test),
         mean_activity=float(test.mean()),

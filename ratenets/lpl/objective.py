@@ -16,7 +16,7 @@ from foundation.config import setting
 from foundation.errors import UsageError
 
 EPSILON = 1e-4
-"""Added to the variance inside the logarithm of `push`. Deep layers start below it, so it sets their first gradients."""
+"""Added to the variance in the logarithm of `push`. Deep layers start below it: it sets their first gradients."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.grad import conv2d_weight
 
@@ -34,7 +36,7 @@ class LocalGradient(NamedTuple):
 
 
 def code_gradient(z: Tensor, other: Tensor, coefficients: Coefficients) -> Tensor:
-    """d loss / d z of one view, (B, M), given the code of the other view."""
+    """The gradient d loss / d z of one view, (B, M), given the code of the other view."""
     batch, units = z.shape
     centred = z - z.mean(0)
     variance = centred.square().sum(0) / (batch - 1)
@@ -76,3 +78,43 @@ def local_gradient(block: Block, x: Tensor, coefficients: Coefficients) -> Local
         x, list(block.synapses.weight.shape), delta, padding=block.synapses.padding
     )
     return LocalGradient(weight, None if bias is None else delta.sum((0, 2, 3)), output, code)
+
+
+def online_update(
+    x: NDArray[np.float64],
+    drive: NDArray[np.float64],
+    *,
+    lambda_: float,
+    phi: float,
+    delta: float = 0.0,
+    xi: float = EPSILON,
+    mean: NDArray[np.float64],
+    variance: NDArray[np.float64],
+    presynaptic: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """The rule as a neuron applies it, frame by frame; its mean over a sequence.
+
+    dw_ij = < [ -phi (z_i(t) - z_i(t-1)) + lambda (z_i(t) - zbar_i) / (sigma_i^2 + xi) + delta ] f'(a_i(t)) x_j(t) >_t
+
+    with z = f(a) = relu(a), and z = 0 before the first frame (Halvagal & Zenke 2023, Eq. 4 to 6; without
+    decorrelation, for which a synapse has no signal of its own).
+
+    Args:
+        x: the input of every frame, (F, N).
+        drive: the pre-activation a, (F, M), in the units in which the rule is to be: of activation, or Hz.
+        lambda_: weight of the Hebbian term.
+        phi: weight of the predictive term.
+        delta: added to the error, in units of z.
+        xi: added to the variance.
+        mean: zbar, (M,).
+        variance: sigma^2, (M,).
+        presynaptic: x as the synapses see it, if not what drove the neurons: a control.
+
+    Returns:
+        the mean update, (M, N).
+    """
+    z = np.maximum(drive, 0.0)
+    before = np.vstack([np.zeros_like(z[:1]), z[:-1]])
+    error = -phi * (z - before) + lambda_ * (z - mean) / (variance + xi) + delta
+    update: NDArray[np.float64] = (error * (drive > 0)).T @ (x if presynaptic is None else presynaptic) / len(x)
+    return update

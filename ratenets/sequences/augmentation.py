@@ -67,3 +67,8 @@ def view(images: Tensor, config: ViewConfig, generator: torch.Generator) -> Tens
 def two_views(images: Tensor, config: ViewConfig, generator: torch.Generator) -> Tensor:
     """Two independent views of each image, stacked: the first views, then the second, (2 B, C, H, W)."""
     return view(torch.cat([images, images]), config, generator)
+
+
+def image_sequence(images: Tensor, views_each: int, config: ViewConfig, generator: torch.Generator) -> Tensor:
+    """Each image (K, C, H, W) for `views_each` frames in a row, each frame a new view: (K * views_each, C, H, W)."""
+    return view(images.repeat_interleave(views_each, 0), config, generator).clamp(0, 1)

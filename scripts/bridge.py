@@ -1,0 +1,144 @@
+"""`ratespike bridge`: rate networks to spiking networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from bridge.conversion import ConversionConfig, convert
+from bridge.report import simulate_and_report, simulate_images
+from foundation import config as configs
+from foundation.data.images import load_images
+from foundation.errors import UsageError
+from foundation.files import write_json
+from foundation.seeds import numpy_generator
+from ratenets.evaluation.readout import codes, fit
+from ratenets.lpl.training import LPLConfig, load_lpl, prepare
+from ratenets.run import CONFIG, RunConfig
+from spiking.integrate_and_fire import IFNetwork, IFResult, Simulator, load
+
+from .options import build_config, config_options, flag_values, root_option
+
+
+@click.group()
+def command() -> None:
+    """Move weights, stimuli and plasticity between rate and spiking networks."""
+
+
+@command.command("convert")
+@click.argument("run", type=click.Path(path_type=Path))
+@config_options(ConversionConfig)
+@root_option
+@click.option("--data", metavar="NAME", help="calibrate and test on this dataset  [default: the run's]")
+@click.option("--steps", type=int, default=64, show_default=True, help="time steps per image in the report")
+@click.option("--seed", type=int, default=0, show_default=True, help="of Poisson input")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="write the report to this file, too")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="HDF5 file for the spiking network")
+def convert_command(
+    run: Path,
+    root: Path | None,
+    data: str | None,
+    steps: int,
+    seed: int,
+    json_file: Path | None,
+    out: Path,
+    **flags: Any,
+) -> None:
+    """Convert the trained network in the folder RUN into integrate-and-fire units, and report what it lost.
+
+    The readout is a linear one of the last layer, fitted to all training labels. The scales are measured on the
+    training images, the report is about the test images.
+    """
+    if out.is_dir():
+        raise UsageError(f"{out}: is a folder; --out names a file")
+    conversion = build_config(ConversionConfig(), None, flag_values(ConversionConfig, flags))
+    config = configs.loads(LPLConfig, configs.read_text(run / CONFIG), str(run / CONFIG))
+    images = load_images(data or config.data, root)
+    encoder, config = load_lpl(run, images.image_shape)
+    train, test = prepare(images.train_images, config.run), prepare(images.test_images, config.run)
+    readout = fit(codes(encoder, train)[-1], images.train_labels)
+    network = convert(encoder, readout, train, conversion)
+    report = simulate_and_report(
+        encoder,
+        readout,
+        network,
+        test,
+        images.test_labels,
+        steps=steps,
+        simulator=_simulator("snntorch", "cpu"),
+        generator=numpy_generator(seed, "input spikes"),
+    ).report
+    network.save(out)
+    if json_file is not None:
+        write_json(json_file, report.to_json())
+    click.echo(report.table())
+    click.echo(f"accuracy: rate network {100 * report.rate_accuracy:.2f} %, spikes {_curve(report.spiking_accuracy)}")
+    click.echo(f"{out}: {report.flips} of {report.images} images are classified differently after {steps} steps")
+
+
+@command.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@root_option
+@click.option("--data", metavar="NAME", default="digits", show_default=True, help="show its test images")
+@click.option("--images", type=int, default=0, help="only the first N of them  [default: all]")
+@click.option("--steps", type=int, default=32, show_default=True, help="time steps per image")
+@click.option("--backend", type=click.Choice(["snntorch", "brian2"]), default="snntorch", show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N; snntorch only")
+@click.option("--seed", type=int, default=0, show_default=True, help="of Poisson input")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="write the numbers to this file, too")
+def simulate(
+    file: Path,
+    root: Path | None,
+    data: str,
+    images: int,
+    steps: int,
+    backend: str,
+    device: str,
+    seed: int,
+    json_file: Path | None,
+) -> None:
+    """Run the converted network in FILE on a dataset: accuracy against time steps, spikes per layer."""
+    if images < 0:
+        raise UsageError(f"--images: must not be negative, got {images}")
+    if backend == "brian2" and device != "cpu":
+        raise UsageError("--device: Brian2 runs on the cpu; take --backend snntorch for a GPU")
+    simulator = _simulator(backend, device)
+    network = load(file)
+    dataset = load_images(data, root)
+    rows = slice(images or None)
+    x = dataset.test_images[rows].reshape(len(dataset.test_images[rows]), -1) / 255
+    generator = numpy_generator(seed, "input spikes")
+    result = simulate_images(network, x, steps=steps, simulator=simulator, generator=generator)
+    accuracy = np.mean(result.predictions() == dataset.test_labels[rows, None], axis=0).tolist()
+    for layer, counts in zip(network.layers, result.counts, strict=True):
+        click.echo(
+            f"{layer.name}: {counts.sum(1).mean():,.1f} spikes per image, {np.mean(counts) / steps:.3f} per step"
+        )
+    click.echo(f"accuracy on {len(x)} images of {data}: {_curve(accuracy)}")
+    if json_file is not None:
+        spikes = {layer.name: float(c.sum(1).mean()) for layer, c in zip(network.layers, result.counts, strict=True)}
+        write_json(json_file, {"images": len(x), "accuracy": accuracy, "spikes_per_image": spikes})
+
+
+def _simulator(backend: str, device: str) -> Simulator:
+    if backend == "brian2":
+        import spiking.brian.integrate_and_fire as brian
+
+        return brian.simulate
+    import spiking.torch.integrate_and_fire as snntorch
+
+    checked = RunConfig(device=device).torch_device()
+
+    def simulator(network: IFNetwork, stimulus: np.ndarray, steps: int, *, spikes: bool = False) -> IFResult:
+        return snntorch.simulate(network, stimulus, steps, spikes=spikes, device=checked)
+
+    return simulator
+
+
+def _curve(accuracy: list[float]) -> str:
+    """Accuracy at 1, 2, 4, ... steps and at the last."""
+    steps = sorted({2**k for k in range(len(accuracy).bit_length()) if 2**k <= len(accuracy)} | {len(accuracy)})
+    return ", ".join(f"{100 * accuracy[t - 1]:.2f} % (T = {t})" for t in steps)

@@ -1,0 +1,187 @@
+"""The figures of `ratespike demo`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from foundation.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, letter, panels, styled
+from ratenets.evaluation.layerwise import LayerReadout
+
+if TYPE_CHECKING:
+    from .demo import Tour
+
+COLOURS = {"LPL": BLUE, "predictive off": VERMILLION, "untrained": GREY}
+LAYERS = (SKY, BLUE, GREEN, PURPLE, ORANGE, VERMILLION, BLACK, GREY)
+TERMS = ("predictive", "Hebbian", "LPL")
+
+
+@styled
+def training(tour: Tour) -> Figure:
+    """The three terms of every layer by epoch."""
+    figure, axes = panels(1, 3)
+    epochs = [line["epoch"] for line in tour.history]
+    labels = {
+        "pull": "pull, $\\langle (z - z')^2 \\rangle$",
+        "push": "push, $-\\langle \\log \\sigma^2 \\rangle$",
+        "decorr": "decorrelation, $\\langle C_{jk}^2 \\rangle$",
+    }
+    for axis, (term, label) in zip(axes, labels.items(), strict=True):
+        for layer in range(1, len(tour.config.hidden) + 1):
+            values = [line[f"layer{layer}/{term}"] for line in tour.history]
+            axis.plot(epochs, values, color=LAYERS[(layer - 1) % len(LAYERS)], label=f"layer {layer}")
+        axis.set(xlabel="epoch", ylabel=label)
+    axes[0].set_yscale("log")
+    axes[2].set_yscale("log")
+    axes[0].legend()
+    letter(axes)
+    return figure
+
+
+@styled
+def readout(tour: Tour) -> Figure:
+    """Accuracy by layer, with few labels and with all."""
+    figure, axes = panels(1, 2, width=3.4)
+    for axis, key, title in (
+        (axes[0], "few", f"{tour.config.labels} labels"),
+        (axes[1], "all", f"all {len(tour.images.train_labels):,} labels"),
+    ):
+        for name, runs in tour.readouts.items():
+            values = 100 * np.array([[getattr(layer, key) for layer in run] for run in runs])  # seeds x layers
+            spread = values.std(0) if len(values) > 1 else _draw_spread(runs[0], key)
+            x = np.arange(1, values.shape[1] + 1)
+            axis.errorbar(x, values.mean(0), spread, color=COLOURS[name], marker="o", ms=4, capsize=2, label=name)
+        pixels = 100 * np.mean([getattr(p, key) for p in tour.pixels])
+        axis.axhline(pixels, color=BLACK, ls=":", lw=1, label="raw pixels")
+        axis.set(xlabel="layer", ylabel="test accuracy (%)", title=title, xticks=x)
+    axes[1].legend(loc="lower left")
+    letter(axes)
+    return figure
+
+
+def _draw_spread(run: list[LayerReadout], key: str) -> np.ndarray | None:
+    return 100 * np.array([layer.few_deviation for layer in run]) if key == "few" else None
+
+
+@styled
+def accuracy(tour: Tour) -> Figure:
+    """Accuracy of the spiking network against time steps."""
+    figure, (axis,) = panels(width=4.0)
+    for conversion, colour, label in (
+        (tour.spikes.analog, BLUE, "constant current"),
+        (tour.spikes.poisson, ORANGE, "Poisson spikes"),
+    ):
+        values = 100 * np.array(conversion.report.spiking_accuracy)
+        axis.plot(np.arange(1, len(values) + 1), values, color=colour, label=label)
+    axis.axhline(100 * tour.spikes.analog.report.rate_accuracy, color=BLACK, ls=":", lw=1, label="rate network")
+    axis.set(xlabel="time steps", ylabel="test accuracy (%)", xscale="log", ylim=(0, 102))
+    ticks = [1, 2, 4, 8, 16, 32, 64]
+    axis.set_xticks(ticks, [str(tick) for tick in ticks])
+    axis.minorticks_off()
+    axis.legend(loc="lower right")
+    return figure
+
+
+@styled
+def rates(tour: Tour) -> Figure:
+    """Activation of the rate network against firing rate, by layer."""
+    spikes = tour.spikes
+    figure, axes = panels(1, len(spikes.network.layers), width=2.4, height=2.5)
+    pairs = zip(spikes.network.layers, spikes.analog.activations, spikes.analog.rates, strict=True)
+    for axis, (layer, activation, rate) in zip(axes, pairs, strict=True):
+        units = activation / layer.scale, rate / layer.scale
+        axis.hexbin(*units, gridsize=40, bins="log", cmap="Blues", mincnt=1, linewidths=0.1)
+        top = max(1.0, units[0].max())
+        axis.plot([0, 1, top], [0, 1, 1], color=BLACK, lw=0.8, ls=":")
+        axis.set(xlabel="activation / scale", title=layer.name)
+    axes[0].set_ylabel("firing rate (spikes / step)")
+    return figure
+
+
+@styled
+def raster(tour: Tour) -> Figure:
+    """One digit going through the spiking network."""
+    spikes = tour.spikes
+    figure, axes = panels(1, 2, width=3.4, height=3.6, width_ratios=[1, 2.6])
+    image = tour.images.test_images[spikes.example_index, 0]
+    axes[0].imshow(image, cmap="gray_r", interpolation="nearest")
+    axes[0].set(xticks=[], yticks=[], title=f"a {tour.images.test_labels[spikes.example_index]}")
+    axes[0].spines[:].set_visible(False)
+    base = 0
+    for layer, spike, colour in zip(spikes.network.layers, spikes.example.spikes, LAYERS, strict=False):
+        step, unit = np.nonzero(spike[0])
+        axes[1].scatter(step + 1, unit + base, s=1.2, color=colour, linewidths=0)
+        base += layer.units
+    centres = np.cumsum([0, *(layer.units for layer in spikes.network.layers)])
+    axes[1].set_yticks((centres[1:] + centres[:-1]) / 2, [layer.name for layer in spikes.network.layers])
+    axes[1].tick_params(axis="y", length=0)
+    axes[1].set(xlabel="time step", ylim=(-1, base), xlim=(0, spikes.example.steps + 1))
+    return figure
+
+
+@styled
+def plasticity(tour: Tour) -> Figure:
+    """Rate against spiking updates."""
+    result = tour.plasticity.fast
+    figure, axes = panels(1, 3, width=3.2, height=2.9)
+    rate, spiking = (updates["LPL"] / np.abs(updates["LPL"]).max() for updates in (result.rate, result.spiking))
+    axes[0].hexbin(rate.ravel(), spiking.ravel(), gridsize=60, bins="log", cmap="Blues", mincnt=1, linewidths=0.1)
+    axes[0].axhline(0, color=GREY, lw=0.6)
+    axes[0].axvline(0, color=GREY, lw=0.6)
+    axes[0].set(xlabel="rate update (of the largest)", ylabel="spiking update (of the largest)")
+    _cosines(axes[1], tour)
+    by_rate = {tour.config.comparison.unit_rate: result, tour.plasticity.slow_rate: tour.plasticity.slow}
+    x = np.arange(len(TERMS))
+    for offset, (hertz, comparison), colour in zip((0.2, -0.2), by_rate.items(), (BLUE, SKY), strict=True):
+        values = [np.median(comparison.terms[term].cosine) for term in TERMS]
+        axes[2].bar(x - offset, values, 0.38, color=colour, label=f"{hertz:g} Hz")
+    axes[2].axhline(0, color=BLACK, lw=0.6)
+    axes[2].set_xticks(x, TERMS)
+    axes[2].set(ylabel="cosine, median over units", ylim=(min(0.0, axes[2].get_ylim()[0]), 1.35), yticks=[0, 0.5, 1])
+    axes[2].legend(title="firing rate of activation 1", loc="upper center", ncols=2)
+    letter(axes)
+    return figure
+
+
+def _cosines(axis: Axes, tour: Tour) -> None:
+    """Per unit: cosine, noise ceiling and controls of each term."""
+    groups = (("cosine", BLUE), ("ceiling", BLACK), ("shuffled", ORANGE), ("other", GREY))
+    names = {"cosine": "agreement", "ceiling": "noise ceiling", "shuffled": "shuffled in time", "other": "other unit"}
+    for place, term in enumerate(TERMS):
+        agreement = tour.plasticity.fast.terms[term]
+        for offset, (key, colour) in zip((-0.3, -0.1, 0.1, 0.3), groups, strict=True):
+            values = getattr(agreement, key)
+            jitter = np.linspace(-0.06, 0.06, len(values))
+            axis.scatter(place + offset + jitter, values, s=4, color=colour, alpha=0.5, linewidths=0)
+            axis.plot([place + offset - 0.08, place + offset + 0.08], [np.median(values)] * 2, color=colour, lw=2)
+    for key, colour in groups:
+        axis.plot([], [], color=colour, lw=2, label=names[key])
+    axis.axhline(0, color=BLACK, lw=0.6)
+    axis.set_xticks(range(len(TERMS)), TERMS)
+    axis.set(ylabel="cosine of each unit's update", ylim=(-1, 1.05))
+    axis.legend(loc="lower left")
+
+
+@styled
+def updates(tour: Tour) -> Figure:
+    """What the two rules would do to single units, as images of their input."""
+    result = tour.plasticity.fast
+    _, height, width = tour.images.image_shape
+    chosen = np.argsort(-np.linalg.norm(result.rate["LPL"], axis=1))[:8]
+    figure, axes = panels(2, len(chosen), width=0.95, height=1.05)
+    for column, unit in enumerate(chosen):
+        for row, (name, update) in enumerate((("rate", result.rate["LPL"]), ("spiking", result.spiking["LPL"]))):
+            axis = axes[row * len(chosen) + column]
+            picture = update[unit].reshape(-1, height, width)[0]
+            limit = np.abs(picture).max()
+            axis.imshow(picture, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+            if column == 0:
+                axis.set_ylabel(name)
+            if row == 0:
+                axis.set_title(f"unit {result.units[unit] + 1}", fontsize=8)
+    return figure

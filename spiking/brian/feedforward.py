@@ -1,0 +1,116 @@
+"""Run a plastic feedforward layer in Brian2 and read what its synapses did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import brian2 as b2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from foundation.progress import bar
+from spiking.brian.current import current_layer
+from spiking.brian.plasticity import Floats
+from spiking.parameters import CurrentNeuron, LPLSynapse
+from spiking.stimuli import SpikeEvents
+
+
+@dataclass(frozen=True)
+class LayerRun:
+    """What a run gives, for R copies of M neurons with N inputs.
+
+    Attributes:
+        weights: at the end, (R, M, N).
+        gradient: weight change per unit of eta, (R, M, N); with eta = 0, what the frozen synapses would have done.
+        source: neuron index (copy r, neuron i: r M + i) of every spike.
+        step: in which it was fired.
+    """
+
+    weights: Floats
+    gradient: Floats
+    source: NDArray[np.int64]
+    step: NDArray[np.int64]
+
+    def rates(self, window: int, windows: int, dt: float) -> Floats:
+        """Firing rates in Hz, (windows, R, M), in consecutive windows of that many steps of dt (s)."""
+        copies, units, _ = self.weights.shape
+        flat = (self.step // window) * copies * units + self.source
+        counts = np.bincount(flat, minlength=windows * copies * units).astype(float)
+        return counts.reshape(windows, copies, units) / (window * dt)
+
+
+def run_layer(
+    spikes: SpikeEvents,
+    weights: ArrayLike,
+    bias: ArrayLike,
+    neuron: CurrentNeuron,
+    rule: LPLSynapse,
+    *,
+    copies: int = 1,
+    lambda_: ArrayLike | None = None,
+    phi: ArrayLike | None = None,
+    mean_rate: ArrayLike = 0.0,
+    sigma2: ArrayLike = 0.0,
+    label: str = "spiking layer",
+) -> LayerRun:
+    """Drive a layer (see `spiking.brian.plasticity.current_layer`) with recorded spikes, plasticity on.
+
+    Args:
+        spikes: of copies * N lines.
+        weights: (M, N).
+        bias: (M,).
+        neuron: its model.
+        rule: its plasticity; eta = 0 freezes the weights.
+        copies: independent realisations, side by side.
+        lambda_: (R,), one per copy, instead of the rule's.
+        phi: (R,), likewise.
+        mean_rate: (M,), where the mean trace starts, in Hz.
+        sigma2: (M,), where the variance trace starts, in Hz.
+        label: of the progress bar.
+    """
+    second = b2.second
+    source = b2.SpikeGeneratorGroup(
+        spikes.lines, spikes.source, spikes.step * spikes.dt * second, dt=spikes.dt * second, sorted=True
+    )
+    layer = current_layer(
+        source, weights, bias, neuron, rule, dt=spikes.dt, copies=copies, mean_rate=mean_rate, sigma2=sigma2
+    )
+    units = layer.shape[1]
+    if lambda_ is not None:
+        layer.lpl.post.lambda_i = np.repeat(np.asarray(lambda_, dtype=float), units)
+    if phi is not None:
+        layer.lpl.post.phi_i = np.repeat(np.asarray(phi, dtype=float), units)
+    monitor = b2.SpikeMonitor(layer.neurons)
+    network = b2.Network(source, *layer, monitor)
+    with _reporting(label, spikes.duration) as report:
+        network.run(spikes.duration * second, namespace={}, report=report, report_period=0.5 * second)
+    return LayerRun(
+        layer.weights(),
+        layer.gradient(),
+        np.asarray(monitor.i, dtype=np.int64),
+        np.rint(np.asarray(monitor.t / second) / spikes.dt).astype(np.int64),
+    )
+
+
+@contextmanager
+def _reporting(label: str, duration: float) -> Iterator[Callable[[object, float, object, object], None]]:
+    """Brian2's progress as one of our bars."""
+    with bar(label=label, total=round(duration, 3), unit="s") as progress:
+
+        def report(elapsed: object, completed: float, start: object, length: object) -> None:
+            progress.update(round(completed * duration, 3) - progress.n)
+
+        yield report
+
+
+@contextmanager
+def code_generation(target: str) -> Iterator[None]:
+    """Brian2's `codegen.target` for a while: "numpy" (no compiler, no waiting), "cython", or "auto"."""
+    before = b2.prefs.codegen.target
+    b2.prefs.codegen.target = target
+    try:
+        yield
+    finally:
+        b2.prefs.codegen.target = before
