@@ -37,18 +37,21 @@ def fit(features: Features, labels: Labels, strength: float = 1.0) -> Readout:
 
     Args:
         features: (N, M), a code per sample. A unit that never varies gets no weight.
-        labels: (N,) in 0 .. classes - 1; every class must occur.
+        labels: (N,) in 0 .. classes - 1; every class must occur, else `UsageError`.
         strength: inverse of the L2 penalty, as C in scikit-learn's `LogisticRegression`, which fits it.
     """
     from sklearn.linear_model import LogisticRegression
 
+    classes = np.unique(labels)
+    if len(classes) < 2 or classes[-1] != len(classes) - 1:
+        raise UsageError(f"readout: every class needs a label to learn from, got only {classes.tolist()}")
     mean, deviation = features.mean(0), features.std(0)
     scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 0)
     model = LogisticRegression(C=strength, max_iter=2000).fit((features - mean) * scale, labels)
-    if list(model.classes_) != list(range(len(model.coef_))):
-        raise UsageError(f"readout: every class needs a label to learn from, got only {model.classes_.tolist()}")
-    weight = model.coef_ * scale
-    return Readout(weight, model.intercept_ - weight @ mean)
+    weight, bias = model.coef_ * scale, model.intercept_
+    if len(classes) == 2:  # scikit-learn then gives the second class's logit over the first's alone
+        weight, bias = np.vstack([np.zeros_like(weight), weight]), np.array([0.0, *bias])
+    return Readout(weight, bias - weight @ mean)
 
 
 def fit_like_paper(

@@ -46,8 +46,8 @@ class LPLConfig:
     def __post_init__(self) -> None:
         if self.batch_size < 2:
             raise UsageError(f"batch_size: LPL takes variances over a batch of two or more, got {self.batch_size}")
-        if self.train_images < 0:
-            raise UsageError(f"train_images: must not be negative, got {self.train_images}")
+        if self.train_images < 0 or self.train_images == 1:
+            raise UsageError(f"train_images: must be two or more, or 0 for all, got {self.train_images}")
         for name in ("learning_rate", "final_lr", "weight_decay", "warmup_epochs"):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"{name}: must not be negative, got {getattr(self, name)}")

@@ -1,0 +1,160 @@
+"""Training with layer-local LPL."""
+
+import numpy as np
+import pytest
+import torch
+
+from foundation.data.images import ImageSet, load_images
+from foundation.errors import RatespikeError, UsageError
+from ratenets.evaluation.readout import codes
+from ratenets.lpl.encoders import EncoderConfig
+from ratenets.lpl.objective import Coefficients
+from ratenets.lpl.training import LPLConfig, LPLLearner, build_network, load_lpl, prepare, train_lpl, warmup_cosine
+from ratenets.run import RunConfig
+
+
+def small(**changes) -> LPLConfig:
+    return LPLConfig(**{"encoder": EncoderConfig(hidden=(16, 12)), "run": RunConfig(epochs=3), **changes})
+
+
+@pytest.fixture(scope="module")
+def digits() -> ImageSet:
+    return load_images("digits")
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "epochs"), [("lr1e-3_800", 1e-3, 800), ("lr1e-5_400", 1e-5, 400), ("lr1e-3_50", 1e-3, 50)]
+)
+def test_the_schedule_equals_the_reference(data, name, base, epochs):
+    reference = np.load(data / "lpl/lr_schedule.npz")[name]
+    ours = [warmup_cosine(e, base=base, final=1e-6, warmup=10, epochs=epochs) for e in range(epochs)]
+    np.testing.assert_allclose(ours, reference, rtol=1e-9, atol=1e-15)
+
+
+def test_the_closed_form_trains_the_same_network(digits):
+    """Rule and gradient are one: whole runs agree in float64 to rounding."""
+    exact = RunConfig(epochs=2, precision="float64")
+    one, history = train_lpl(small(run=exact), digits)
+    other, same = train_lpl(small(run=exact, gradients="closed-form"), digits)
+    for a, b in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-9)
+    assert history[-1] == pytest.approx(same[-1], rel=1e-8)
+
+
+def test_a_step_depends_on_seed_epoch_and_index_alone(digits):
+    learner = LPLLearner(small(), digits.train_images)
+    late = learner.batch(2, 3)
+    again = LPLLearner(small(), digits.train_images)
+    torch.testing.assert_close(again.batch(2, 3), late, rtol=0, atol=0)
+    assert not torch.equal(again.batch(2, 2), late)
+    assert not torch.equal(LPLLearner(small(run=RunConfig(seed=1)), digits.train_images).batch(2, 3), late)
+
+
+def test_an_epoch_shows_every_image_once_but_for_a_lone_last_one(digits):
+    config = small(batch_size=50, train_images=151)
+    learner = LPLLearner(config, digits.train_images)
+    assert learner.steps_per_epoch == 3
+    assert [len(learner.batch(0, i)) for i in range(3)] == [100, 100, 100]
+    assert LPLLearner(small(batch_size=50, train_images=152), digits.train_images).steps_per_epoch == 4
+
+
+def test_no_decay_of_the_biases(digits):
+    learner = LPLLearner(small(weight_decay=0.1), digits.train_images)
+    decay = {id(p): group["weight_decay"] for group in learner.optimizer.param_groups for p in group["params"]}
+    for name, parameter in learner.network.named_parameters():
+        assert decay[id(parameter)] == (0.0 if name.endswith("bias") else 0.1)
+
+
+def test_without_biases_there_are_none(digits):
+    network, _ = train_lpl(small(encoder=EncoderConfig(hidden=(5, 4), biases=False)), digits)
+    assert all(not name.endswith("bias") for name, _ in network.named_parameters())
+
+
+def test_vgg_trains_on_images_of_32_pixels(rng, each_device):
+    images = rng.integers(0, 256, (8, 3, 32, 32), dtype=np.uint8)
+    dataset = ImageSet("cifar10", images, np.arange(8) % 2, images[:2], np.arange(2), ("a", "b"))
+    config = LPLConfig.for_data(
+        "cifar10",
+        batch_size=4,
+        encoder=EncoderConfig(kind="vgg", width=1 / 16),
+        run=RunConfig(epochs=1, device=each_device),
+    )
+    network, history = train_lpl(config, dataset)
+    assert len(codes(network, prepare(images, config.run))) == 8
+    assert all(np.isfinite(list(history[0].values())))
+
+
+def test_hidden_cifar_defaults_are_the_papers_encoder():
+    assert LPLConfig.for_data("cifar10").encoder.kind == "vgg"
+    assert LPLConfig.for_data("digits").encoder.kind == "mlp"
+    assert LPLConfig.for_data("digits").views.flip == 0
+
+
+def test_a_trained_network_is_loaded_as_it_was(digits, tmp_path):
+    network, _ = train_lpl(small(), digits, tmp_path / "run")
+    loaded, config = load_lpl(tmp_path / "run", digits.image_shape)
+    assert config == small()
+    for a, b in zip(network.parameters(), loaded.parameters(), strict=True):
+        assert torch.equal(a, b)
+    with pytest.raises(RatespikeError, match="no such file"):
+        load_lpl(tmp_path / "other", digits.image_shape)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 1}, "batch_size"),
+        ({"train_images": -1}, "train_images"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"weight_decay": -1.0}, "weight_decay"),
+        ({"gradients": "guess"}, "gradients"),
+        ({"encoder": EncoderConfig(kind="vgg")}, "needs 32 x 32"),
+        ({"train_images": 10**6}, "digits has 1297"),
+        ({"train_images": 1}, "train_images"),
+        ({"gradients": "closed-form", "run": RunConfig(compile=True)}, "run.compile"),
+    ],
+)
+def test_impossible_settings_are_refused(digits, changes, message):
+    with pytest.raises(UsageError, match=message):
+        LPLLearner(small(**changes), digits.train_images)
+
+
+@pytest.mark.parametrize("hidden", [(), (3, 0)])
+def test_impossible_layers_are_refused(hidden):
+    with pytest.raises(UsageError, match=r"encoder\.hidden"):
+        EncoderConfig(hidden=hidden)
+
+
+def test_initial_weights_come_from_the_seed_and_leave_the_global_state_alone(digits):
+    torch.manual_seed(7)
+    state = torch.random.get_rng_state()
+    one = build_network(small(), digits.image_shape)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    other = build_network(small(run=RunConfig(seed=1)), digits.image_shape)
+    first = next(one.parameters())
+    assert torch.equal(first, next(build_network(small(), digits.image_shape).parameters()))
+    assert not torch.equal(first, next(other.parameters()))
+
+
+@pytest.mark.slow
+def test_the_predictive_term_keeps_deep_layers_readable(digits):
+    """The demo's claim, over three seeds: layer 4 with 100 labels, LPL above predictive off above untrained."""
+    from ratenets.evaluation.layerwise import few_label_accuracy
+
+    accuracy: dict[str, list[float]] = {"LPL": [], "predictive off": [], "untrained": []}
+    for seed in range(3):
+        for name, pull, epochs in (("LPL", 1.0, 300), ("predictive off", 0.0, 300), ("untrained", 1.0, 0)):
+            config = LPLConfig(
+                learning_rate=2e-3,
+                coefficients=Coefficients(pull=pull),
+                encoder=EncoderConfig(hidden=(64, 64, 64, 64)),
+                run=RunConfig(epochs=epochs, seed=seed),
+            )
+            network, _ = train_lpl(config, digits)
+            train, test = (
+                codes(network, prepare(x, config.run))[-1] for x in (digits.train_images, digits.test_images)
+            )
+            accuracy[name].append(few_label_accuracy(train, test, digits, 100, 5, seed)[0])
+    means = {name: float(np.mean(values)) for name, values in accuracy.items()}
+    assert means["LPL"] > means["predictive off"] + 0.02, accuracy
+    assert means["predictive off"] > means["untrained"] + 0.05, accuracy

@@ -1,0 +1,278 @@
+"""The run engine: stopped, killed and resumed runs end where they would have ended."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from foundation import config as configs
+from foundation.errors import RatespikeError, UsageError
+from ratenets import run
+from ratenets.lpl.encoders import EncoderConfig
+from ratenets.lpl.training import LPLConfig, train_lpl
+from ratenets.run import CHECKPOINT, CONFIG, METRICS, RunConfig, StoppedError
+
+MAIN = [sys.executable, "-c", "from ratespike.cli import main; main()"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+class Line:
+    """A learner that fits a line to drawn points: as small as a learner can be."""
+
+    def __init__(self, fail_at: int = 10**9) -> None:
+        torch.manual_seed(1)
+        self.network = nn.Linear(3, 1).double()
+        self.optimizer = torch.optim.Adam(self.network.parameters())
+        self.steps_per_epoch = 4
+        self.fail_at = fail_at
+
+    def learning_rate(self, epoch: int) -> float:
+        return 0.1 / (1 + epoch)
+
+    def step(self, epoch: int, index: int) -> dict[str, Tensor]:
+        x = torch.rand(5, 3, generator=torch.Generator().manual_seed(100 * epoch + index), dtype=torch.float64)
+        loss = (self.network(x) - x.sum(1, keepdim=True)).square().mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        bad = epoch * self.steps_per_epoch + index >= self.fail_at
+        return {"loss": loss.detach() * (float("nan") if bad else 1)}
+
+
+def weights(folder: Path) -> dict[str, Tensor]:
+    content = torch.load(folder / CHECKPOINT, weights_only=True)
+    return {f"{part}.{k}": v for part in ("network",) for k, v in content[part].items()} | {
+        f"optimizer.{i}.{k}": v for i, s in content["optimizer"]["state"].items() for k, v in s.items()
+    }
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    assert len(first) > 0
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+    assert metrics(one) == metrics(other)
+
+
+def killed_and_resumed(arguments: list[str], folder: Path, number: signal.Signals, lines: int) -> int:
+    """Start a run, send it a signal once it has written that many lines, resume it; its exit status."""
+    process = subprocess.Popen([*MAIN, *arguments, "--out", str(folder)], stderr=subprocess.PIPE, env=ENVIRONMENT)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if (folder / METRICS).is_file() and len((folder / METRICS).read_text().splitlines()) >= lines:
+            break
+        time.sleep(0.002)
+    assert process.poll() is None, "the run ended before it could be stopped"
+    process.send_signal(number)
+    _, message = process.communicate(timeout=60)
+    finished = len(metrics(folder))
+    assert lines <= finished < 40
+    if number != signal.SIGKILL:
+        assert "--resume" in message.decode().splitlines()[-1]
+    subprocess.run([*MAIN, *arguments, "--out", str(folder), "--resume"], check=True, env=ENVIRONMENT)
+    return process.returncode
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_run_that_was_killed_resumes_to_the_same_bits(tmp_path, number):
+    arguments = ["deep", "lpl", "--hidden", "32,16", "--epochs", "40", "--batch-size", "32", "--checkpoint-every", "7"]
+    straight, stopped = tmp_path / "straight", tmp_path / "stopped"
+    subprocess.run([*MAIN, *arguments, "--out", str(straight)], check=True, env=ENVIRONMENT)
+    status = killed_and_resumed(arguments, stopped, number, lines=5)
+    assert status == (130 if number == signal.SIGTERM else -signal.SIGKILL)
+    assert_same_run(straight, stopped)
+
+
+@pytest.mark.parametrize("every", [0, 1, 3])
+def test_stopping_anywhere_changes_nothing(tmp_path, every, monkeypatch):
+    """Stop after every possible step, resume, and compare with a run in one go."""
+    config = RunConfig(epochs=3, checkpoint_every=every)
+    (tmp_path / "straight").mkdir()
+    history = run.train(Line(), config, tmp_path / "straight")
+    for stop in range(1, 12):
+        folder = tmp_path / str(stop)
+        folder.mkdir()
+        learner, steps = Line(), [0]
+        original = learner.step
+
+        def counted(epoch: int, index: int, original=original, steps=steps, stop=stop) -> dict[str, Tensor]:
+            steps[0] += 1
+            if steps[0] == stop:
+                os.kill(os.getpid(), signal.SIGINT)
+            return original(epoch, index)
+
+        learner.step = counted  # type: ignore[method-assign]
+        with pytest.raises(StoppedError, match="--resume"):
+            run.train(learner, config, folder)
+        assert run.train(Line(), config, folder, resume=True) == history
+        assert_same_run(tmp_path / "straight", folder)
+
+
+def test_without_a_folder_nothing_is_written_and_the_result_is_the_same(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    in_memory = Line()
+    history = run.train(in_memory, RunConfig(epochs=2))
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "run").mkdir()
+    in_folder = Line()
+    assert run.train(in_folder, RunConfig(epochs=2), tmp_path / "run") == history
+    assert torch.equal(in_memory.network.weight, in_folder.network.weight)
+
+
+def test_nan_stops_the_run_names_the_metric_and_keeps_the_last_good_checkpoint(tmp_path):
+    with pytest.raises(RatespikeError, match="loss became nan in epoch 2"):
+        run.train(Line(fail_at=6), RunConfig(epochs=5, checkpoint_every=1), tmp_path)
+    content = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    assert (content["epoch"], content["index"]) == (1, 2)
+    assert len(metrics(tmp_path)) == 1
+
+
+def test_tensorboard_holds_each_epoch_once_after_a_resume(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run.train(Line(), RunConfig(epochs=2), tmp_path)
+    run.train(Line(), RunConfig(epochs=5), tmp_path, resume=True)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("loss")] == [4, 8, 12, 16, 20]
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
+def test_a_damaged_checkpoint_is_refused(tmp_path, content):
+    run.train(Line(), RunConfig(epochs=1), tmp_path)
+    path = tmp_path / CHECKPOINT
+    path.write_bytes(path.read_bytes()[:-200] if content is None else content)
+    with pytest.raises(RatespikeError, match=r"checkpoint\.pt: damaged or not a checkpoint"):
+        run.train(Line(), RunConfig(epochs=2), tmp_path, resume=True)
+
+
+def test_a_checkpoint_with_code_in_it_runs_nothing(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "trapped"),))
+
+    torch.save({"format": 1, "network": Trap()}, tmp_path / CHECKPOINT)
+    with pytest.raises(RatespikeError, match="damaged or not a checkpoint"):
+        run.load_weights(tmp_path, nn.Linear(3, 1))
+    assert not (tmp_path / "trapped").exists()
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    run.train(Line(), RunConfig(epochs=1), tmp_path)
+    with pytest.raises(RatespikeError, match="another network"):
+        run.load_weights(tmp_path, nn.Linear(4, 1))
+    with pytest.raises(RatespikeError, match="no checkpoint"):
+        run.load_weights(tmp_path / "nothing", nn.Linear(4, 1))
+
+
+class TestOpenRun:
+    config = LPLConfig(encoder=EncoderConfig(hidden=(4,)))
+
+    def test_a_config_comes_back_as_it_was(self, tmp_path):
+        run.open_run(tmp_path / "new", self.config, resume=False)
+        text = (tmp_path / "new" / CONFIG).read_text()
+        assert configs.loads(LPLConfig, text) == self.config
+
+    def test_a_run_is_not_overwritten(self, tmp_path):
+        run.open_run(tmp_path, self.config, resume=False)
+        with pytest.raises(UsageError, match="holds a run already"):
+            run.open_run(tmp_path, self.config, resume=False)
+
+    def test_a_run_of_another_configuration_is_refused_by_key(self, tmp_path):
+        run.open_run(tmp_path, self.config, resume=False)
+        other = LPLConfig(encoder=EncoderConfig(hidden=(5,)), learning_rate=1.0)
+        with pytest.raises(UsageError, match=r"differs in encoder\.hidden, learning_rate"):
+            run.open_run(tmp_path, other, resume=True)
+
+    def test_more_epochs_are_welcome(self, tmp_path):
+        run.open_run(tmp_path, self.config, resume=False)
+        longer = LPLConfig(encoder=EncoderConfig(hidden=(4,)), run=RunConfig(epochs=1000))
+        run.open_run(tmp_path, longer, resume=True)
+        assert configs.loads(LPLConfig, (tmp_path / CONFIG).read_text()) == longer
+
+    def test_a_foreign_folder_is_refused_and_left_alone(self, tmp_path):
+        (tmp_path / "thesis.tex").write_text("precious")
+        for resume in (False, True):
+            with pytest.raises(UsageError, match=r"holds no config\.toml"):
+                run.open_run(tmp_path, self.config, resume=resume)
+        assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": -1}, "run.epochs"),
+        ({"seed": -1}, "run.seed"),
+        ({"precision": "float8"}, "run.precision"),
+        ({"checkpoint_every": -1}, "run.checkpoint_every"),
+    ],
+)
+def test_impossible_settings_are_refused(changes, message):
+    with pytest.raises(UsageError, match=message):
+        RunConfig(**changes)
+
+
+def test_devices_are_checked():
+    with pytest.raises(UsageError, match="must be cpu, cuda"):
+        RunConfig(device="toaster").torch_device()
+    with pytest.raises(UsageError, match="must be cpu, cuda"):
+        RunConfig(device="meta").torch_device()
+    with pytest.raises(RatespikeError, match="cuda:99 is absent"):
+        RunConfig(device="cuda:99").torch_device()
+
+
+def test_zero_epochs_leave_the_initial_network(tmp_path):
+    before = Line().network.weight.detach().clone()
+    assert run.train(Line(), RunConfig(epochs=0), tmp_path) == []
+    learner = Line()
+    run.load_weights(tmp_path, learner.network)
+    assert torch.equal(learner.network.weight, before)
+
+
+def tiny_images(rng: np.random.Generator, shape: tuple[int, int, int] = (1, 8, 8)):
+    from foundation.data.images import ImageSet
+
+    images = rng.integers(0, 256, (40, *shape), dtype=np.uint8)
+    labels = np.arange(40) % 2
+    return ImageSet("tiny", images, labels, images[:10], labels[:10], ("even", "odd"))
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64", "bfloat16"])
+def test_precisions_agree_within_their_digits(rng, precision, each_device):
+    config = LPLConfig(
+        batch_size=20,
+        encoder=EncoderConfig(hidden=(6, 5)),
+        run=RunConfig(epochs=2, precision=precision, device=each_device),
+    )
+    exact = LPLConfig(batch_size=20, encoder=config.encoder, run=RunConfig(epochs=2, precision="float64"))
+    images = tiny_images(rng)
+    network, history = train_lpl(config, images)
+    _, reference = train_lpl(exact, images)
+    digits = {"float32": 1e-3, "float64": 1e-9, "bfloat16": 0.1}[precision]
+    assert next(network.parameters()).dtype == (torch.float64 if precision == "float64" else torch.float32)
+    for ours, theirs in zip(history, reference, strict=True):
+        for name, value in theirs.items():
+            assert ours[name] == pytest.approx(value, rel=digits, abs=digits), name
+
+
+@pytest.mark.slow
+def test_a_compiled_run_learns_the_same(rng):
+    config = LPLConfig(batch_size=20, encoder=EncoderConfig(hidden=(6, 5)), run=RunConfig(epochs=2))
+    compiled = LPLConfig(batch_size=20, encoder=config.encoder, run=RunConfig(epochs=2, compile=True))
+    images = tiny_images(rng)
+    (_, history), (_, ours) = train_lpl(config, images), train_lpl(compiled, images)
+    for one, other in zip(history, ours, strict=True):
+        assert one == pytest.approx(other, rel=1e-4, abs=1e-6)

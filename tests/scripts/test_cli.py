@@ -1,0 +1,166 @@
+"""The command line: immediate help, one-line errors, settings from flags and files."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from foundation import config as configs
+from foundation.errors import UsageError
+from ratenets.lpl.training import LPLConfig
+from ratespike.options import build_config, flag_values
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def ratespike(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from ratespike.cli import main; main()", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120, check=False)
+
+
+def test_help_is_immediate_and_names_every_command():
+    code = (
+        "import sys; sys.argv = ['ratespike', '--help']\n"
+        "from ratespike.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'brian2', 'sklearn', 'matplotlib', 'pydantic', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for name in ("demo", "data", "deep", "bridge"):
+        assert f"  {name} " in done.stdout
+
+
+@pytest.mark.parametrize("group", ["demo", "data", "deep", "bridge"])
+def test_the_short_helps_are_those_of_the_commands(group):
+    from importlib import import_module
+
+    from ratespike.cli import COMMANDS
+
+    module, text = COMMANDS[group]
+    assert import_module(module).command.help is not None
+    assert text.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["nonsense"], 2, "No such command 'nonsense'"),
+        (["deep", "lpl"], 2, "Missing option '--out'"),
+        (["deep", "lpl", "--out", "x", "--epochs", "many"], 2, "--epochs"),
+        (["deep", "lpl", "--out", "x", "--epochs", "-1"], 2, "run.epochs: must not be negative"),
+        (["deep", "lpl", "--out", "x", "--data", "letters"], 2, "unknown dataset 'letters'"),
+        (["deep", "lpl", "--out", "x", "--data", "mnist", "--root", "empty"], 1, "ratespike data get mnist"),
+        (["deep", "lpl", "--out", "x", "--encoder", "vgg"], 2, "needs 32 x 32 pixels"),
+        (["deep", "lpl", "--out", "x", "--device", "cuda:77"], 1, "cuda:77 is absent"),
+        (["deep", "lpl", "--out", "x", "--hidden", "64,huge"], 2, "--hidden"),
+        (["deep", "lpl", "--out", "x", "--resume"], 2, "no run to resume"),
+        (["deep", "lpl", "--out", "x", "--config", "none.toml"], 1, "none.toml: no such file"),
+        (["deep", "lpl", "--out", "x", "--config", "bad.toml"], 2, "bad.toml: unknown key 'learning_rat'"),
+        (["deep", "lpl", "--out", "x", "--config", "type.toml"], 2, "type.toml: batch_size"),
+        (["deep", "lpl", "--out", "foreign"], 2, "holds no config.toml"),
+        (["deep", "readout", "foreign"], 1, "no such file"),
+        (["demo", "--out", "foreign"], 2, "holds no demo.toml"),
+        (["demo", "--out", "x", "--epochs", "0"], 2, "epochs: must be at least 1"),
+        (["demo", "--out", "x", "--seeds", "0"], 2, "seeds: must be at least 1"),
+    ],
+)
+def test_an_error_is_one_line_and_a_status_and_leaves_nothing(
+    tmp_path, monkeypatch, capsys, arguments, status, message
+):
+    """In this process: imports are paid once. What is written is looked at afterwards."""
+    from ratespike.cli import main
+
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign/mine.txt").write_text("mine")
+    (tmp_path / "bad.toml").write_text("learning_rat = 1.0")
+    (tmp_path / "type.toml").write_text("batch_size = 'large'")
+    before = sorted(p.name for p in tmp_path.rglob("*"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["ratespike", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    output = capsys.readouterr()
+    assert stopped.value.code == status
+    assert message in output.err
+    assert len(output.err.strip().splitlines()) == 1
+    assert output.out == ""
+    assert sorted(p.name for p in tmp_path.rglob("*")) == before
+
+
+def test_a_broken_pipeline_of_settings_names_its_source(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text("batch_size = 64\n[run]\nepochs = 7\n")
+    given = {"epochs": 9, "hidden": "8,4", "encoder": "mlp", "biases": False, "pull_coeff": 0.5, "seed": None}
+    config = build_config(LPLConfig(), file, flag_values(LPLConfig, given))
+    assert config.batch_size == 64  # the file over the default
+    assert config.run.epochs == 9  # the flag over the file
+    assert config.encoder.hidden == (8, 4)
+    assert config.encoder.biases is False
+    assert config.coefficients.pull == 0.5
+    with pytest.raises(UsageError, match=r"command line: batch_size"):
+        build_config(LPLConfig(), file, flag_values(LPLConfig, {"batch_size": 1}))
+    file.write_text("batch_size = 1")
+    with pytest.raises(UsageError, match=r"run\.toml: batch_size"):
+        build_config(LPLConfig(), file, {})
+
+
+def test_a_trained_run_can_be_read_out(tmp_path):
+    run = tmp_path / "run"
+    done = ratespike("deep", "lpl", "--hidden", "8,6", "--epochs", "2", "--out", str(run))
+    assert done.returncode == 0, done.stderr
+    assert configs.loads(LPLConfig, (run / "config.toml").read_text()).encoder.hidden == (8, 6)
+    assert "ratespike deep readout" in done.stdout
+    done = ratespike("deep", "readout", str(run), "--draws", "1", "--json", str(tmp_path / "r.json"))
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == ["pixels", "layer", "layer"]
+    assert (tmp_path / "r.json").is_file()
+
+
+class TestPackage:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+    def test_every_package_is_installed_but_neither_scripts_nor_tests(self):
+        listed = set(self.project["tool"]["setuptools"]["packages"])
+        found = {
+            ".".join(path.parent.relative_to(ROOT).parts)
+            for top in ("foundation", "ratenets", "spiking", "bridge")
+            for path in (ROOT / top).rglob("__init__.py")
+        }
+        assert listed == found | {"ratespike"}
+
+    def test_types_are_shipped(self):
+        for package in ("foundation", "ratenets", "spiking", "bridge", "scripts"):
+            assert (ROOT / package / "py.typed").is_file()
+
+    def test_levels_do_not_know_each_other(self):
+        """ratenets and spiking know the ground floor alone, bridge knows both, none knows the command line."""
+        allowed = {"foundation": set(), "ratenets": {"foundation"}, "spiking": {"foundation"}}
+        allowed["bridge"] = {"foundation", "ratenets", "spiking"}
+        ours = {*allowed, "scripts", "ratespike", "tests"}
+        for package, others in allowed.items():
+            for path in (ROOT / package).rglob("*.py"):
+                words = [line.split() for line in path.read_text().splitlines()]
+                imported = {w[1].split(".")[0] for w in words if w[:1] in (["import"], ["from"]) and len(w) > 1}
+                assert imported & ours <= others | {package}, path
+
+    @pytest.mark.slow
+    def test_a_wheel_holds_the_packages_and_nothing_else(self, tmp_path):
+        import zipfile
+
+        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(tmp_path), str(ROOT)]
+        subprocess.run(command, check=True, capture_output=True)
+        (wheel,) = tmp_path.glob("*.whl")
+        tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+        assert {t for t in tops if not t.endswith(".dist-info")} == {
+            "foundation",
+            "ratenets",
+            "spiking",
+            "bridge",
+            "ratespike",
+        }
+        assert "ratespike/py.typed" in zipfile.ZipFile(wheel).namelist()
