@@ -141,8 +141,8 @@ The rate network classifies {100 * analog.rate_accuracy:.1f} % of the {analog.im
 |---|{"---|" * (len(at) + 1)}
 {chr(10).join(cells)}
 
-**At T = 32 the conversion costs {loss:.1f} points** (one digit is {100 / analog.images:.1f} points). snnTorch and Brian2,
-run on the same object for {tour.config.brian_images} digits and 32 steps, are {same}.
+**At T = 32 the conversion costs {loss:.1f} points** (one digit is {100 / analog.images:.1f} points).
+snnTorch and Brian2, run on the same object for {tour.config.brian_images} digits and 32 steps, are {same}.
 Where a conversion loses, the layers tell (constant current, T = {analog.steps}):
 
 {analog.table()}

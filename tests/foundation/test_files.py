@@ -17,10 +17,15 @@ from foundation.seeds import derive, numpy_generator
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "deep" / "result.txt"
     write_text(path, "old")
-    with pytest.raises(ValueError, match="half way"), whole_file(path) as part:
-        part.write_text("new, but")
-        assert path.read_text() == "old"
-        raise ValueError("half way")
+
+    def fail_half_way() -> None:
+        with whole_file(path) as part:
+            part.write_text("new, but")
+            assert path.read_text() == "old"
+            raise ValueError("half way")
+
+    with pytest.raises(ValueError, match="half way"):
+        fail_half_way()
     assert path.read_text() == "old"
     assert [p.name for p in path.parent.iterdir()] == ["result.txt"]
 

@@ -112,7 +112,8 @@ def test_stopping_anywhere_changes_nothing(tmp_path, every, monkeypatch):
             steps[0] += 1
             if steps[0] == stop:
                 os.kill(os.getpid(), signal.SIGINT)
-            return original(epoch, index)
+            gradient: dict[str, Tensor] = original(epoch, index)
+            return gradient
 
         learner.step = counted  # type: ignore[method-assign]
         with pytest.raises(StoppedError, match="--resume"):

@@ -138,7 +138,7 @@ class TestPackage:
             assert (ROOT / package / "py.typed").is_file()
 
     def test_levels_do_not_know_each_other(self):
-        """ratenets and spiking know the ground floor alone, bridge knows both, none knows the command line."""
+        """The two levels know the ground floor alone, bridge knows both, none knows the command line."""
         allowed = {"foundation": set(), "ratenets": {"foundation"}, "spiking": {"foundation"}}
         allowed["bridge"] = {"foundation", "ratenets", "spiking"}
         ours = {*allowed, "scripts", "ratespike", "tests"}

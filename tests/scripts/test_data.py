@@ -10,10 +10,10 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from ratespike.cli import main  # type: ignore[import-not-found, unused-ignore]  # the folder scripts/
 
 from foundation.data import DATASETS
 from foundation.data.catalogue import OfficialFile
+from ratespike.cli import main  # type: ignore[import-not-found, unused-ignore]  # the folder scripts/
 
 Run = Callable[..., tuple[int, str, str]]
 

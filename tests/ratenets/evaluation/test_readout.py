@@ -94,7 +94,7 @@ def test_participation_ratio():
     rng = np.random.default_rng(3)
     isotropic = rng.normal(size=(20000, 6))
     assert participation_ratio(isotropic) == pytest.approx(6, rel=0.01)
-    assert participation_ratio(np.outer(rng.normal(size=50), [1.0, -2, 3]) + 5) == pytest.approx(1)
+    assert participation_ratio(rng.normal(size=(50, 1)) * np.array([1.0, -2, 3]) + 5) == pytest.approx(1)
     wide = rng.normal(size=(5, 40))
     eigenvalues = np.linalg.eigvalsh(np.cov(wide.T))
     assert participation_ratio(wide) == pytest.approx(eigenvalues.sum() ** 2 / np.square(eigenvalues).sum())
