@@ -12,8 +12,9 @@ from foundation.errors import RatespikeError
 COMMANDS = {  # name: (module, what `--help` says)
     "demo": ("ratespike.demo", "The whole tour on bundled data, with a report at the end."),
     "data": ("ratespike.data", "List and get datasets in their official files."),
-    "bridge": ("ratespike.bridge", "Move weights, stimuli and plasticity between rate and spiking networks."),
     "deep": ("ratespike.deep", "Train rate networks with local rules, and read them out."),
+    "bridge": ("ratespike.bridge", "Move weights, stimuli and plasticity between rate and spiking networks."),
+    "benchmark": ("ratespike.benchmark", "Measure speed against a peer in the same run."),
 }
 
 

@@ -161,8 +161,9 @@ def _plasticity(tour: Tour) -> str:
     for term, agreement in fast.terms.items():
         summary = agreement.summary()
         cells = [summary[key] for key in ("cosine", "ceiling", "shuffled", "reordered", "other")]
-        slowly = slow.terms[term].summary()["cosine"]
-        rows.append(f"| {term} | " + " | ".join(f"{value:.2f}" for value in [*cells, slowly]) + " |")
+        cells.append(slow.terms[term].summary()["cosine"])
+        rows.append(f"| {term} | " + " | ".join(f"{value:.2f}" for value in cells) + " |")
+    slowly = slow.terms["LPL"].summary()
     learned, units = plasticity.learned, len(fast.units)
     return f"""## 3. The same plasticity in spikes
 
@@ -178,11 +179,13 @@ realisations is compared with what the rate rule does for the same frames (cosin
 The ceiling is what the noise of the realisations allows. The controls compare with the rate update for inputs shuffled
 in time against the activity they caused, for frames in another order (the Hebbian term knows no order: nothing changes
 there), and with another unit's. LPL is the sum of both terms with lambda = {fast.balance:.0f}, the balance that they
-have in the rate network. An activation of 1 stands for
-{config.unit_rate:g} Hz, the converted network's one spike per {1000 / config.unit_rate:g} ms. **At a tenth of that
-rate the agreement goes**, and not for noise: a unit then fires about one spike per filter length (10 ms), so its error
-signal is mostly its own last spike, met by a surrogate derivative that peaks at that same spike. The rate rule is the
-limit of many spikes per filter, or of many neurons per unit.
+have in the rate network.
+
+An activation of 1 stands for {config.unit_rate:g} Hz, the converted network's one spike per
+{1000 / config.unit_rate:g} ms. **At a tenth of that rate the agreement of LPL is {slowly["cosine"]:.2f}**, though noise
+would allow {slowly["ceiling"]:.2f}: a unit then fires less than one spike within the filters' 10 ms, so that one and the
+same spike rules its error and its eligibility (the surrogate derivative peaks where the spike is). The rate rule is the
+limit of many spikes per filter, or of many neurons per unit; tests/bridge/test_coincidence.py takes the two apart.
 
 Learning on: after {len(fast.rates[0]) * config.frame:.1f} s the weights have moved by
 {100 * learned.relative_change:.1f} % of their norm, at a cosine of {learned.cosine:.2f} with the rate rule's update

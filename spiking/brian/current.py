@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from brian2 import NeuronGroup, second
+from brian2 import NeuronGroup, Synapses, second
 from brian2.core.spikesource import SpikeSource
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from foundation.errors import UsageError
 from spiking.brian import equations as eq
 from spiking.brian.plasticity import LPL, Floats, attach_lpl, per_neuron
-from spiking.parameters import CurrentNeuron, LPLSynapse
+from spiking.parameters import CurrentNeuron, LPLSynapse, whole_steps
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,51 @@ def current_layer(
         mean_rate: Hz, (n_post,) or one number: where the mean trace starts
         sigma2: Hz, the same for the variance
     """
+    blocks, biases = _blocks(source, weights, bias, copies)
+    n_post = blocks.shape[1]
+    neurons = _current_neurons(source, biases, neuron, dt)
+    pre, post = _block_diagonal(blocks.shape)
+    lpl = attach_lpl(
+        source,
+        neurons,
+        rule,
+        i=pre,
+        j=post,
+        w=blocks.ravel(),
+        potential="u",
+        on_pre=eq.SPIKE_CURRENT,
+        dt=dt,
+        mean_rate=np.tile(per_neuron("mean_rate", mean_rate, n_post), copies),
+        sigma2=np.tile(per_neuron("sigma2", sigma2, n_post), copies),
+    )
+    return CurrentLayer(neurons, lpl, blocks.shape)
+
+
+def plain_layer(
+    source: SpikeSource,
+    weights: ArrayLike,
+    bias: ArrayLike,
+    neuron: CurrentNeuron,
+    axonal_delay: float,
+    *,
+    dt: float,
+    copies: int = 1,
+) -> tuple[NeuronGroup, Synapses]:
+    """The same layer without plasticity: its neurons and its synapses. Arguments as `current_layer`, delay in s."""
+    blocks, biases = _blocks(source, weights, bias, copies)
+    whole_steps("axonal_delay", axonal_delay, dt)
+    neurons = _current_neurons(source, biases, neuron, dt)
+    synapses = Synapses(
+        source, neurons, "w : 1", on_pre=eq.SPIKE_CURRENT, delay=axonal_delay * second, clock=source.clock
+    )
+    pre, post = _block_diagonal(blocks.shape)
+    synapses.connect(i=pre, j=post, namespace={})
+    synapses.w = blocks.ravel()
+    return neurons, synapses
+
+
+def _blocks(source: SpikeSource, weights: ArrayLike, bias: ArrayLike, copies: int) -> tuple[Floats, Floats]:
+    """Weights (copies, n_post, n_pre) and biases (copies * n_post,), checked against the source."""
     blocks, biases = np.asarray(weights, dtype=np.float64), np.asarray(bias, dtype=np.float64)
     if copies < 1:
         raise UsageError(f"copies: must be positive, got {copies}")
@@ -78,27 +123,17 @@ def current_layer(
         raise UsageError(f"bias: must have shape ({n_post},), got {biases.shape}")
     if source.N != copies * n_pre:
         raise UsageError(f"source: must have copies * n_pre = {copies * n_pre} neurons, got {source.N}")
-    shape = (copies, n_post, n_pre)
-    r, i, j = np.indices(shape).reshape(3, -1)
-    neurons = _current_neurons(source, copies * n_post, neuron, dt)
-    neurons.bias = np.tile(biases, copies)
-    lpl = attach_lpl(
-        source,
-        neurons,
-        rule,
-        i=r * n_pre + j,
-        j=r * n_post + i,
-        w=np.broadcast_to(blocks, shape).ravel(),
-        potential="u",
-        on_pre=eq.SPIKE_CURRENT,
-        dt=dt,
-        mean_rate=np.tile(per_neuron("mean_rate", mean_rate, n_post), copies),
-        sigma2=np.tile(per_neuron("sigma2", sigma2, n_post), copies),
-    )
-    return CurrentLayer(neurons, lpl, shape)
+    return np.broadcast_to(blocks, (copies, n_post, n_pre)), np.tile(biases, copies)
 
 
-def _current_neurons(source: SpikeSource, size: int, neuron: CurrentNeuron, dt: float) -> NeuronGroup:
+def _block_diagonal(shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Input and neuron of every synapse, copy by copy, in the order of weights (copies, n_post, n_pre)."""
+    _, n_post, n_pre = shape
+    copy, unit, line = np.indices(shape).reshape(3, -1)
+    return copy * n_pre + line, copy * n_post + unit
+
+
+def _current_neurons(source: SpikeSource, biases: Floats, neuron: CurrentNeuron, dt: float) -> NeuronGroup:
     constants = {
         "tau_mem": neuron.tau_mem * second,
         "tau_syn": neuron.tau_syn * second,
@@ -107,7 +142,7 @@ def _current_neurons(source: SpikeSource, size: int, neuron: CurrentNeuron, dt: 
         "gain": -np.expm1(-dt / neuron.tau_syn) / (neuron.r_max * dt),
     }
     group = NeuronGroup(
-        size,
+        len(biases),
         eq.CURRENT_NEURON,
         threshold=eq.CURRENT_THRESHOLD,
         reset=eq.CURRENT_RESET,
@@ -116,4 +151,5 @@ def _current_neurons(source: SpikeSource, size: int, neuron: CurrentNeuron, dt: 
     )
     step = eq.current_neuron_step(leaky=neuron.leaky, lower=neuron.u_min is not None)
     group.run_regularly(step, clock=source.clock, when="groups")
+    group.bias = biases
     return group

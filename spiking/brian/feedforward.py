@@ -70,10 +70,7 @@ def run_layer(
         sigma2: (M,), where the variance trace starts, in Hz.
         label: of the progress bar.
     """
-    second = b2.second
-    source = b2.SpikeGeneratorGroup(
-        spikes.lines, spikes.source, spikes.step * spikes.dt * second, dt=spikes.dt * second, sorted=True
-    )
+    source = spike_source(spikes)
     layer = current_layer(
         source, weights, bias, neuron, rule, dt=spikes.dt, copies=copies, mean_rate=mean_rate, sigma2=sigma2
     )
@@ -85,13 +82,19 @@ def run_layer(
     monitor = b2.SpikeMonitor(layer.neurons)
     network = b2.Network(source, *layer, monitor)
     with _reporting(label, spikes.duration) as report:
-        network.run(spikes.duration * second, namespace={}, report=report, report_period=0.5 * second)
+        network.run(spikes.duration * b2.second, namespace={}, report=report, report_period=0.5 * b2.second)
     return LayerRun(
         layer.weights(),
         layer.gradient(),
         np.asarray(monitor.i, dtype=np.int64),
-        np.rint(np.asarray(monitor.t / second) / spikes.dt).astype(np.int64),
+        np.rint(np.asarray(monitor.t / b2.second) / spikes.dt).astype(np.int64),
     )
+
+
+def spike_source(spikes: SpikeEvents) -> b2.SpikeGeneratorGroup:
+    """Recorded spikes as a Brian2 source."""
+    times = spikes.step * spikes.dt * b2.second
+    return b2.SpikeGeneratorGroup(spikes.lines, spikes.source, times, dt=spikes.dt * b2.second, sorted=True)
 
 
 @contextmanager

@@ -1,0 +1,192 @@
+"""`ratespike benchmark`: the figures in BENCHMARKS.md, each against its peer in the same run."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from torch import Tensor
+
+from foundation.errors import UsageError
+from foundation.files import write_json
+from foundation.progress import bar
+from ratenets.run import RunConfig
+
+Timed = Callable[[], object]
+
+
+@click.group()
+def command() -> None:
+    """Measure speed against a peer in the same run, on one thread. Ratios travel between machines, seconds do not."""
+
+
+def _options(run: Callable[..., None]) -> Callable[..., None]:
+    run = click.option("--json", "json_file", type=click.Path(path_type=Path), help="write the numbers here, too")(run)
+    run = click.option("--repeats", type=int, default=15, show_default=True, help="rounds; the median is reported")(run)
+    return click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N")(run)
+
+
+@command.command()
+@_options
+def deep(device: str, repeats: int, json_file: Path | None) -> None:
+    """One step of layer-local LPL (views, losses, local gradients, Adam) against a bare end-to-end forward and
+    backward pass of the same encoder on the same two views.
+    """
+    from ratenets.lpl.encoders import EncoderConfig
+    from ratenets.lpl.training import LPLConfig, LPLLearner
+
+    rng = np.random.default_rng(0)
+    run = RunConfig(device=device)
+    where = run.torch_device()
+    settings = {
+        "mlp 64-4x64, 8 px, batch 256": (EncoderConfig(hidden=(64,) * 4), (1, 8, 8), 256),
+        "mlp 784-4x512, 28 px, batch 256": (EncoderConfig(hidden=(512,) * 4), (1, 28, 28), 256),
+        "vgg width 1/4, 32 px, batch 64": (EncoderConfig(kind="vgg", width=0.25), (3, 32, 32), 64),
+    }
+    rows: dict[str, dict[str, float]] = {}
+    for name, (encoder, shape, batch) in settings.items():
+        images = rng.integers(0, 256, (batch, *shape), dtype=np.uint8)
+        config = LPLConfig(encoder=encoder, batch_size=batch, run=run)
+        learner = LPLLearner(config, images)
+        closed = LPLLearner(replace(config, gradients="closed-form"), images)
+        views = learner.batch(0, 0)
+        functions = {
+            "end to end": lambda learner=learner, views=views: _end_to_end(learner.network, views),
+            "LPL": lambda learner=learner: (learner.step(0, 0), learner.optimizer.step()),
+            "LPL, closed form": lambda learner=closed: (learner.step(0, 0), learner.optimizer.step()),
+        }
+        rows[name] = _race(functions, repeats, where, name)
+    _report("deep", rows, "end to end", "ms per step", 1e3, json_file)
+
+
+def _end_to_end(network: torch.nn.Module, views: Tensor) -> None:
+    """What training without local learning would cost at least: one graph through all blocks, a trivial loss."""
+    x = views
+    for block in network:  # type: ignore[attr-defined]  # a LayerLocalEncoder
+        x, code = block(x)
+    for parameter in network.parameters():
+        parameter.grad = None
+    code.square().mean().backward()
+
+
+@command.command()
+@_options
+def bridge(device: str, repeats: int, json_file: Path | None) -> None:
+    """The converted network in snnTorch and in Brian2 against a bare snnTorch loop over the same layers (64-4x64-10,
+    T = 32, 100 images), and against one image at a time.
+    """
+    import snntorch
+
+    import spiking.brian.integrate_and_fire as brian
+    import spiking.torch.integrate_and_fire as ours
+    from spiking.brian.feedforward import code_generation
+    from spiking.integrate_and_fire import IFLayer, IFNetwork
+
+    where = RunConfig(device=device).torch_device()
+    rng = np.random.default_rng(0)
+    layers = [
+        IFLayer(f"layer {n}", rng.normal(0, 0.2, (m, 64)), np.full(m, 0.05), np.ones(1))
+        for n, m in enumerate([64, 64, 64, 64, 10], start=1)
+    ]
+    network = IFNetwork(tuple(layers[:-1]), layers[-1])
+    images, steps = rng.random((100, 64)), 32
+    linears = [ours.IFDense(layer, torch.float32).synapses.to(where) for layer in layers]
+    neurons = [snntorch.Leaky(beta=1.0, reset_delay=False).to(where) for _ in layers[:-1]]
+    x = torch.from_numpy(images).float().to(where)
+
+    @torch.no_grad()
+    def bare() -> None:
+        potentials = [neuron.init_leaky() for neuron in neurons]
+        total = torch.zeros(len(x), 10, device=where)
+        for _ in range(steps):
+            s = x
+            for k, neuron in enumerate(neurons):
+                s, potentials[k] = neuron(linears[k](s), potentials[k])
+            total += linears[-1](s)
+
+    def snntorch_run(stimulus: np.ndarray) -> object:
+        return ours.simulate(network, stimulus, steps, dtype=torch.float32, device=where)
+
+    functions = {
+        "bare snnTorch loop": bare,
+        "ours, snnTorch": lambda: snntorch_run(images),
+        "ours, snnTorch, one by one": lambda: [snntorch_run(image[None]) for image in images],
+    }
+    if where.type == "cpu":
+        functions["ours, Brian2 (numpy)"] = lambda: brian.simulate(network, images, steps)
+    with code_generation("numpy"):
+        rows = {"100 images": _race(functions, repeats, where, "bridge")}
+    _report("bridge", rows, "bare snnTorch loop", "ms per 100 images", 1e3, json_file)
+
+
+@command.command()
+@_options
+def spike(device: str, repeats: int, json_file: Path | None) -> None:
+    """A plastic spiking layer in Brian2 (64 inputs at 60 Hz, 64 neurons, 16 realisations: 65,536 synapses; dt 0.5 ms,
+    0.25 s) against the same layer without plasticity; numpy code, so nothing is compiled. Runs on the CPU.
+    """
+    import brian2 as b2
+
+    from bridge.coding import frame_spikes
+    from spiking.brian.current import current_layer, plain_layer
+    from spiking.brian.feedforward import code_generation, spike_source
+    from spiking.parameters import CurrentNeuron, LPLSynapse
+
+    if device != "cpu":
+        raise UsageError("--device: Brian2 runs on the cpu")
+    rng = np.random.default_rng(0)
+    dt, copies = 5e-4, 16
+    spikes = frame_spikes(np.full((1, 64), 0.3), duration=0.25, r_max=200.0, dt=dt, copies=copies, generator=rng)
+    weights, bias = rng.normal(0, 0.2, (64, 64)), np.full(64, 0.3)
+    neuron = CurrentNeuron(leaky=False, tau_mem=2e-3, r_max=200.0)
+    rule = LPLSynapse.current(eta=0.0, axonal_delay=dt)
+
+    def run(plastic: bool) -> None:
+        source = spike_source(spikes)
+        if plastic:
+            layer = current_layer(source, weights, bias, neuron, rule, dt=dt, copies=copies)
+        else:
+            layer = plain_layer(source, weights, bias, neuron, rule.axonal_delay, dt=dt, copies=copies)
+        b2.Network(source, *layer).run(spikes.duration * b2.second, namespace={})
+
+    with code_generation("numpy"):
+        functions = {"without plasticity": lambda: run(False), "LPL": lambda: run(True)}
+        rows = {"500 steps": _race(functions, repeats, torch.device("cpu"), "spike")}
+    _report("spike", rows, "without plasticity", "ms per step", 1e3 / spikes.steps, json_file)
+
+
+def _race(functions: Mapping[str, Timed], repeats: int, device: torch.device, label: str) -> dict[str, float]:
+    """Median seconds of each, taken in turns so that a busy machine hits all alike; CPU seconds on a CPU."""
+    if repeats < 1:
+        raise UsageError(f"--repeats: must be at least 1, got {repeats}")
+    torch.set_num_threads(1)
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for round_number in bar(range(-1, repeats), label=label, unit="round"):
+        for name, function in functions.items():
+            start = clock()
+            function()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            if round_number >= 0:  # the round before is to warm up
+                seconds[name].append(clock() - start)
+    return {name: float(np.median(times)) for name, times in seconds.items()}
+
+
+def _report(
+    name: str, rows: Mapping[str, Mapping[str, float]], peer: str, unit: str, scale: float, json_file: Path | None
+) -> None:
+    click.echo(f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}, one thread")
+    for setting, times in rows.items():
+        for entry, seconds in times.items():
+            click.echo(
+                f"{setting:34} {entry:28} {scale * seconds:10.3f} {unit}   {seconds / times[peer]:7.2f} x {peer}"
+            )
+    if json_file is not None:
+        write_json(json_file, {"benchmark": name, "peer": peer, "seconds": {k: dict(v) for k, v in rows.items()}})

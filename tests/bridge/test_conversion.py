@@ -1,0 +1,162 @@
+"""The rescaled network is the rate network; what cannot be converted is refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from bridge.conversion import ConversionConfig, activation_scale, convert, parameters
+from foundation.errors import UsageError
+from ratenets.evaluation.readout import Readout, codes
+from ratenets.lpl import encoders
+from ratenets.lpl.encoders import EncoderConfig, LayerLocalEncoder
+from spiking.integrate_and_fire import Array
+from spiking.torch.integrate_and_fire import simulate
+
+SHAPE = (1, 4, 4)
+
+
+def encoder_of(biases: bool = True, hidden: tuple[int, ...] = (12, 10, 9)) -> LayerLocalEncoder:
+    """With biases as large as the drives, so that one that is scaled wrongly cannot hide; most units are active."""
+    encoder = encoders.build(EncoderConfig(hidden=hidden, biases=biases), SHAPE, 5).double()
+    generator = torch.Generator().manual_seed(6)
+    for block in encoder:
+        block.synapses.weight.data = 2 * block.synapses.weight.data + 0.15
+        if biases:
+            block.synapses.bias.data = 0.5 * torch.randn(len(block.synapses.weight), generator=generator).double()
+    return encoder
+
+
+def images_of(number: int = 200) -> Tensor:
+    return torch.rand((number, *SHAPE), generator=torch.Generator().manual_seed(7)).double()
+
+
+def readout_of(encoder: LayerLocalEncoder, rng: np.random.Generator) -> Readout:
+    """Random weights; the bias makes every class likely."""
+    mean = codes(encoder, images_of())[-1].mean(0)
+    weight = rng.normal(size=(4, len(mean)))
+    return Readout(weight, -weight @ mean)
+
+
+def flat(images: Tensor) -> Array:
+    return images.flatten(1).numpy()
+
+
+@pytest.mark.parametrize("biases", [True, False])
+@pytest.mark.parametrize("per_unit", [True, False])
+@pytest.mark.parametrize("percentile", [100.0, 99.9, 90.0])
+def test_with_relu_units_the_converted_network_is_the_rate_network(
+    biases: bool, per_unit: bool, percentile: float, rng: np.random.Generator
+) -> None:
+    encoder, images = encoder_of(biases), images_of()
+    readout = readout_of(encoder, rng)
+    network = convert(encoder, readout, images[:100], ConversionConfig(percentile=percentile, per_unit=per_unit))
+    *rates, logits = network.rates(flat(images))
+    activations = codes(encoder, images)
+    expected = activations[-1] @ readout.weight.T + readout.bias
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
+    np.testing.assert_array_equal(logits.argmax(1), readout.predict(activations[-1]))
+    assert len(np.unique(logits.argmax(1))) == 4
+    for layer, rate, activation in zip(network.layers, rates, activations, strict=True):
+        assert layer.scale.shape == ((layer.units,) if per_unit else (1,))
+        assert not np.allclose(layer.scale, 1)  # there was something to rescale
+        np.testing.assert_allclose(rate * layer.scale, activation, rtol=0, atol=1e-12 * activation.max())
+    assert [layer.bias.any() for layer in network.layers] == [biases] * 3
+
+
+@pytest.mark.parametrize("per_unit", [True, False])
+def test_the_scale_is_the_percentile_that_was_asked_for(per_unit: bool, rng: np.random.Generator) -> None:
+    encoder, images = encoder_of(), images_of()
+    config = ConversionConfig(percentile=100.0, per_unit=per_unit)
+    highest = convert(encoder, readout_of(encoder, rng), images, config)
+    for rate in highest.rates(flat(images))[:-1]:
+        top = rate.max(0) if per_unit else rate.max()
+        np.testing.assert_allclose(top, 1, rtol=1e-12)
+    layer = convert(encoder, readout_of(encoder, rng), images, replace(config, percentile=80.0)).layers[1]
+    above = (codes(encoder, images)[1] > layer.scale).mean(0 if per_unit else None)
+    np.testing.assert_allclose(above, 0.2, atol=1 / 200)
+
+
+def test_a_dead_unit_and_a_dead_layer_convert(rng: np.random.Generator) -> None:
+    encoder, images = encoder_of(), images_of()
+    first, second, _ = encoder
+    first.synapses.weight.data[3] = 0
+    first.synapses.bias.data[3] = -1  # type: ignore[index, union-attr]
+    for per_unit in (True, False):
+        config = ConversionConfig(per_unit=per_unit)
+        network = convert(encoder, readout_of(encoder, rng), images, config)
+        np.testing.assert_array_equal(network.rates(flat(images))[0][:, 3], 0)
+        assert simulate(network, flat(images[:5]), 20).counts[0][:, 3].max() == 0
+        if per_unit:
+            assert network.layers[0].scale[3] == 1
+    second.synapses.weight.data[:] = -1
+    second.synapses.bias.data[:] = -1  # type: ignore[index, union-attr]
+    readout = Readout(rng.normal(size=(4, 9)), rng.normal(size=4))
+    network = convert(encoder, readout, images)
+    logits = network.rates(flat(images))[-1]
+    expected = codes(encoder, images)[-1] @ readout.weight.T + readout.bias
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
+    np.testing.assert_array_equal(network.layers[1].scale, [1])
+
+
+def test_a_unit_that_is_rarely_active_is_scaled_by_its_activity_nonetheless() -> None:
+    """Its percentile is 0. A scale of 1 would saturate it, or leave it without a spike, whichever it is."""
+    activity = np.zeros((1000, 3))
+    activity[0, 0], activity[0, 1] = 50.0, 0.01
+    scale = activation_scale(activity, ConversionConfig(percentile=99.0, per_unit=True))
+    assert scale[2] == 1
+    np.testing.assert_allclose(scale[:2], [50.0, 0.01])
+
+
+def test_an_encoder_in_single_precision_converts_from_its_own_weights(rng: np.random.Generator) -> None:
+    encoder = encoder_of().float()
+    readout = Readout(rng.normal(size=(4, 9)), rng.normal(size=4))
+    network = convert(encoder, readout, images_of().float())
+    weight, bias = parameters(next(iter(encoder)).synapses)
+    assert (weight.dtype, bias.dtype) == (np.float64, np.float64)
+    np.testing.assert_array_equal(network.layers[0].weight, weight / network.layers[0].scale)
+    np.testing.assert_array_equal(network.layers[0].bias, bias / network.layers[0].scale)
+    np.testing.assert_array_equal(network.readout.bias, readout.bias)
+
+
+def test_layers_are_named_in_order_and_the_coding_is_kept(rng: np.random.Generator) -> None:
+    encoder = encoder_of()
+    network = convert(encoder, readout_of(encoder, rng), images_of(), ConversionConfig(input_coding="poisson"))
+    assert [layer.name for layer in network.layers] == ["layer 1", "layer 2", "layer 3"]
+    assert (network.readout.name, network.input_coding, network.initial_potential) == ("readout", "poisson", 0.5)
+
+
+def test_spikes_lose_less_and_less_accuracy_the_longer_they_may_take(rng: np.random.Generator) -> None:
+    """Nothing saturates at percentile 100, so every decision with a margin is the rate network's in the end."""
+    encoder, images = encoder_of(), images_of(60)
+    readout = readout_of(encoder, rng)
+    network = convert(encoder, readout, images, ConversionConfig(percentile=100.0))
+    predictions = simulate(network, flat(images), 2000).predictions()
+    expected = readout.predict(codes(encoder, images)[-1])
+    flips = [int(np.sum(predictions[:, t - 1] != expected)) for t in (2, 50, 2000)]
+    assert flips[0] > flips[1] >= flips[2]
+    assert flips[2] == 0
+
+
+def test_a_convolutional_encoder_is_refused_with_the_layer_and_the_reason() -> None:
+    encoder = encoders.build(EncoderConfig(kind="vgg", width=0.05), (3, 32, 32), 1)
+    with pytest.raises(UsageError, match=r"layer 1 \(ConvBlock\) cannot be converted: .*max-pooling.*averaging"):
+        convert(encoder, Readout(np.ones((2, 26)), np.zeros(2)), torch.rand(4, 3, 32, 32))
+
+
+def test_a_readout_of_another_layer_is_refused() -> None:
+    with pytest.raises(UsageError, match="readout: takes 12 units, the last layer has 9"):
+        convert(encoder_of(), Readout(np.ones((2, 12)), np.zeros(2)), images_of())
+
+
+@pytest.mark.parametrize("percentile", [0.0, -1.0, 100.1, float("nan")])
+def test_a_percentile_outside_its_range_is_refused(percentile: float) -> None:
+    with pytest.raises(UsageError, match="percentile: must lie above 0 and up to 100, got"):
+        ConversionConfig(percentile=percentile)
+
+
+def test_an_unknown_coding_is_refused() -> None:
+    with pytest.raises(UsageError, match="input_coding: must be analog or poisson, got 'latency'"):
+        ConversionConfig(input_coding="latency")
