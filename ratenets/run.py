@@ -212,6 +212,15 @@ def open_run(folder: Path, config: DataclassInstance, *, resume: bool) -> None:
     write_text(path, configs.dumps(config))
 
 
+def rehearse(learner: Learner) -> None:
+    """Take one step without learning from it: does it compile, does it fit into memory? Before anything is written.
+
+    Raises:
+        RatespikeError: it does not.
+    """
+    _step(learner, 0, 0)
+
+
 def load_weights(folder: Path, network: nn.Module) -> None:
     """Put the weights of a run's checkpoint into `network`.
 

@@ -6,6 +6,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import click
@@ -16,7 +17,9 @@ from torch import Tensor
 from foundation.errors import UsageError
 from foundation.files import write_json
 from foundation.progress import bar
-from ratenets.run import RunConfig
+from ratenets.lpl.encoders import EncoderConfig, LayerLocalEncoder
+from ratenets.lpl.training import LPLConfig, LPLLearner
+from ratenets.run import Learner, RunConfig
 
 Timed = Callable[[], object]
 
@@ -38,9 +41,6 @@ def deep(device: str, repeats: int, json_file: Path | None) -> None:
     """One step of layer-local LPL (views, losses, local gradients, Adam) against a bare end-to-end forward and
     backward pass of the same encoder on the same two views.
     """
-    from ratenets.lpl.encoders import EncoderConfig
-    from ratenets.lpl.training import LPLConfig, LPLLearner
-
     rng = np.random.default_rng(0)
     run = RunConfig(device=device)
     where = run.torch_device()
@@ -55,24 +55,28 @@ def deep(device: str, repeats: int, json_file: Path | None) -> None:
         config = LPLConfig(encoder=encoder, batch_size=batch, run=run)
         learner = LPLLearner(config, images)
         closed = LPLLearner(replace(config, gradients="closed-form"), images)
-        views = learner.batch(0, 0)
-        functions = {
-            "end to end": lambda learner=learner, views=views: _end_to_end(learner.network, views),
-            "LPL": lambda learner=learner: (learner.step(0, 0), learner.optimizer.step()),
-            "LPL, closed form": lambda learner=closed: (learner.step(0, 0), learner.optimizer.step()),
+        functions: dict[str, Timed] = {
+            "end to end": partial(_end_to_end, learner.network, learner.batch(0, 0)),
+            "LPL": partial(_step, learner),
+            "LPL, closed form": partial(_step, closed),
         }
         rows[name] = _race(functions, repeats, where, name)
     _report("deep", rows, "end to end", "ms per step", 1e3, json_file)
 
 
-def _end_to_end(network: torch.nn.Module, views: Tensor) -> None:
+def _step(learner: Learner) -> None:
+    learner.step(0, 0)
+    learner.optimizer.step()
+
+
+def _end_to_end(network: LayerLocalEncoder, x: Tensor) -> None:
     """What training without local learning would cost at least: one graph through all blocks, a trivial loss."""
-    x = views
-    for block in network:  # type: ignore[attr-defined]  # a LayerLocalEncoder
+    code = x
+    for block in network:
         x, code = block(x)
     for parameter in network.parameters():
         parameter.grad = None
-    code.square().mean().backward()
+    code.square().mean().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
 
 @command.command()
@@ -113,7 +117,7 @@ def bridge(device: str, repeats: int, json_file: Path | None) -> None:
     def snntorch_run(stimulus: np.ndarray) -> object:
         return ours.simulate(network, stimulus, steps, dtype=torch.float32, device=where)
 
-    functions = {
+    functions: dict[str, Timed] = {
         "bare snnTorch loop": bare,
         "ours, snnTorch": lambda: snntorch_run(images),
         "ours, snnTorch, one by one": lambda: [snntorch_run(image[None]) for image in images],
@@ -150,13 +154,13 @@ def spike(device: str, repeats: int, json_file: Path | None) -> None:
     def run(plastic: bool) -> None:
         source = spike_source(spikes)
         if plastic:
-            layer = current_layer(source, weights, bias, neuron, rule, dt=dt, copies=copies)
+            objects = [*current_layer(source, weights, bias, neuron, rule, dt=dt, copies=copies)]
         else:
-            layer = plain_layer(source, weights, bias, neuron, rule.axonal_delay, dt=dt, copies=copies)
-        b2.Network(source, *layer).run(spikes.duration * b2.second, namespace={})
+            objects = [*plain_layer(source, weights, bias, neuron, rule.axonal_delay, dt=dt, copies=copies)]
+        b2.Network(source, *objects).run(spikes.duration * b2.second, namespace={})
 
     with code_generation("numpy"):
-        functions = {"without plasticity": lambda: run(False), "LPL": lambda: run(True)}
+        functions = {"without plasticity": partial(run, False), "LPL": partial(run, True)}
         rows = {"500 steps": _race(functions, repeats, torch.device("cpu"), "spike")}
     _report("spike", rows, "without plasticity", "ms per step", 1e3 / spikes.steps, json_file)
 

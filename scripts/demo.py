@@ -23,13 +23,14 @@ from bridge.comparison import (
     compare,
     learn,
 )
-from bridge.conversion import ConversionConfig, convert, parameters
+from bridge.conversion import ConversionConfig, convert
 from bridge.report import Conversion, simulate_and_report, spike_differences
 from foundation import config as configs
 from foundation.config import setting
 from foundation.data.images import ImageSet, load_images
 from foundation.errors import UsageError
 from foundation.files import claim_folder, write_text
+from foundation.progress import bar
 from foundation.seeds import derive, numpy_generator
 from ratenets.evaluation.layerwise import LayerReadout, few_label_accuracy, layerwise, pixel_baseline
 from ratenets.evaluation.readout import codes, fit
@@ -165,18 +166,16 @@ def take(config: DemoConfig, out: Path) -> Tour:
     seeds = range(config.seed, config.seed + config.seeds)
     trained = [_train(config, seed, images, out) for seed in seeds]
     click.echo("2/4  linear readout of every layer", err=True)
-    readouts = {
-        name: [
-            _readouts(config, networks[name], seed, images) for seed, (networks, _) in zip(seeds, trained, strict=True)
-        ]
-        for name in CONDITIONS
-    }
+    readouts: dict[str, list[list[LayerReadout]]] = {name: [] for name in CONDITIONS}
+    pairs = [(n, seed, networks[n]) for seed, (networks, _) in zip(seeds, trained, strict=True) for n in CONDITIONS]
+    for name, seed, network in bar(pairs, label="readouts", unit="network"):
+        readouts[name].append(_readouts(config, network, seed, images))
     pixels = [pixel_baseline(images, config.labels, config.draws, seed) for seed in seeds]
     networks, history = trained[0]
     click.echo("3/4  the same network in spikes", err=True)
     spikes = _spikes(config, networks["LPL"], images)
     click.echo("4/4  the same plasticity in spikes", err=True)
-    plasticity = _plasticity(config, networks["LPL"], images)
+    plasticity = _plasticity(config, spikes.network, images)
     seconds = time.perf_counter() - started
     return Tour(config, images, history, pixels, readouts, spikes, plasticity, seconds)
 
@@ -232,15 +231,14 @@ def _spikes(config: DemoConfig, encoder: LayerLocalEncoder, images: ImageSet) ->
     )
 
 
-def _plasticity(config: DemoConfig, encoder: LayerLocalEncoder, images: ImageSet) -> Plasticity:
+def _plasticity(config: DemoConfig, network: IFNetwork, images: ImageSet) -> Plasticity:
     run = config.network(config.seed)
     train = prepare(images.train_images, run.run)
     generator = torch.Generator().manual_seed(derive(config.seed, "sequence"))
     rows = torch.randperm(len(train), generator=generator)[: config.sequence]
     frames = image_sequence(train[rows], config.views_each, run.views, generator).flatten(1).double().numpy()
-    weight, bias = parameters(next(iter(encoder)).synapses)
-    scale = float(np.percentile(codes(encoder, train)[0], ConversionConfig.percentile))
-    weight, bias = weight / scale, bias / scale
+    layer = network.layers[0]
+    weight, bias, scale = layer.weight, layer.bias, float(layer.scale[0])
     activation = np.maximum(frames @ weight.T + bias, 0)
 
     def at(comparison: ComparisonConfig) -> tuple[Comparison, Statistics]:

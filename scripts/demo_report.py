@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,17 @@ def write_report(tour: Tour, out: Path) -> None:
     for name in bar(FIGURES, label="figures", unit="figure"):
         save(getattr(demo_figures, name)(tour), out / f"{name}.png")
     write_json(out / "report.json", numbers(tour))
-    write_text(out / "report.md", "\n\n".join([_head(tour), _readout(tour), _spikes(tour), _plasticity(tour)]) + "\n")
+    parts = [_head(tour), _readout(tour), _spikes(tour), _plasticity(tour)]
+    write_text(out / "report.md", _reflow("\n\n".join(parts)) + "\n")
+
+
+def _reflow(text: str) -> str:
+    """Fill the paragraphs anew, whatever the lengths of their numbers; tables, lists, headings and figures stay."""
+    blocks = text.split("\n\n")
+    return "\n\n".join(
+        block if block.startswith(("|", "#", "!", "-")) else textwrap.fill(block, 110, break_on_hyphens=False)
+        for block in blocks
+    )
 
 
 def numbers(tour: Tour) -> dict[str, Any]:
@@ -55,7 +66,17 @@ def numbers(tour: Tour) -> dict[str, Any]:
 
 def _head(tour: Tour) -> str:
     config, images = tour.config, tour.images
+    few = {name: values[-1] for name, values in _mean_layers(tour, "few").items()}
+    analog = tour.spikes.analog.report
+    lpl = tour.plasticity.fast.terms["LPL"].summary()
     return f"""# From rates to spikes that keep learning
+
+- **Rates**: with {config.labels} labels, the last layer reads out at {few["LPL"]:.1f} % after LPL, at
+  {few["predictive off"]:.1f} % without the predictive term, and at {few["untrained"]:.1f} % untrained.
+- **Spikes**: the rate network's {100 * analog.rate_accuracy:.1f} % (all labels) become
+  {100 * analog.spiking_accuracy[31]:.1f} % in spikes, at 32 time steps.
+- **Plasticity**: the same rule in spikes changes the weights in the rate rule's direction, at a cosine of
+  {lpl["cosine"]:.2f}, where noise would allow {lpl["ceiling"]:.2f} and shuffled inputs give {lpl["shuffled"]:.2f}.
 
 {len(images.train_labels):,} handwritten digits of 8 x 8 pixels for training, {len(images.test_labels)} for testing;
 networks of {len(config.hidden)} layers ({", ".join(map(str, config.hidden))} units), trained without labels by
@@ -163,7 +184,7 @@ def _plasticity(tour: Tour) -> str:
         cells = [summary[key] for key in ("cosine", "ceiling", "shuffled", "reordered", "other")]
         cells.append(slow.terms[term].summary()["cosine"])
         rows.append(f"| {term} | " + " | ".join(f"{value:.2f}" for value in cells) + " |")
-    slowly = slow.terms["LPL"].summary()
+    slow_cosine, slow_ceiling = (slow.terms["LPL"].summary()[key] for key in ("cosine", "ceiling"))
     learned, units = plasticity.learned, len(fast.units)
     return f"""## 3. The same plasticity in spikes
 
@@ -181,9 +202,9 @@ in time against the activity they caused, for frames in another order (the Hebbi
 there), and with another unit's. LPL is the sum of both terms with lambda = {fast.balance:.0f}, the balance that they
 have in the rate network.
 
-An activation of 1 stands for {config.unit_rate:g} Hz, the converted network's one spike per
-{1000 / config.unit_rate:g} ms. **At a tenth of that rate the agreement of LPL is {slowly["cosine"]:.2f}**, though noise
-would allow {slowly["ceiling"]:.2f}: a unit then fires less than one spike within the filters' 10 ms, so that one and the
+An activation of 1 stands for {config.unit_rate:g} Hz: the converted network's one spike per step, with steps
+of {1000 / config.unit_rate:g} ms. **At a tenth of that rate the agreement of LPL is {slow_cosine:.2f}**, though noise
+would allow {slow_ceiling:.2f}: a unit then fires less than one spike within the filters' 10 ms, so that one and the
 same spike rules its error and its eligibility (the surrogate derivative peaks where the spike is). The rate rule is the
 limit of many spikes per filter, or of many neurons per unit; tests/bridge/test_coincidence.py takes the two apart.
 

@@ -22,7 +22,7 @@ from ratenets.lpl import encoders
 from ratenets.lpl.encoders import EncoderConfig, LayerLocalEncoder
 from ratenets.lpl.objective import Coefficients, terms
 from ratenets.lpl.rule import local_gradient
-from ratenets.run import CONFIG, RunConfig, load_weights, open_run, train
+from ratenets.run import CONFIG, RunConfig, load_weights, open_run, rehearse, train
 from ratenets.sequences.augmentation import DEFAULT_VIEWS, ViewConfig, two_views
 
 
@@ -168,6 +168,7 @@ def train_lpl(
     """
     learner = LPLLearner(config, images.train_images)
     if folder is not None:
+        rehearse(learner)
         open_run(folder, config, resume=resume)
     history = train(learner, config.run, folder, resume=resume, label=label)
     return learner.network, history

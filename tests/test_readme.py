@@ -1,0 +1,56 @@
+"""What the README shows runs as it stands there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def python_story() -> str:
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    return str(code)
+
+
+def test_the_python_story_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    code = python_story().replace(
+        'LPLConfig.for_data("digits")', 'LPLConfig.for_data("digits", run=RunConfig(epochs=2))'
+    )
+    exec(
+        compile("from ratenets.run import RunConfig\n" + code.replace("train[:40]", "train[:4]"), "README.md", "exec"),
+        {},
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["rates", "spikes", "rate"]
+    assert 0.1 < float(lines[0].split()[1]) <= 1
+    assert "'ceiling'" in lines[2]
+
+
+@pytest.mark.slow
+def test_the_python_story_at_full_length_says_what_it_should(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(python_story(), "README.md", "exec"), {})
+    rates, spikes, comparison = capsys.readouterr().out.splitlines()
+    assert float(rates.split()[1]) > 0.9
+    assert float(spikes.split()[1]) > float(rates.split()[1]) - 0.02
+    cosine, shuffled = (float(re.findall(rf"'{key}': (-?[\d.]+)", comparison)[0]) for key in ("cosine", "shuffled"))
+    assert cosine > shuffled + 0.3
+
+
+def test_files_that_the_readme_shows_exist() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        if not target.startswith("http"):
+            assert (Path(__file__).resolve().parents[1] / target).is_file(), target
+
+
+def test_every_command_of_the_table_exists() -> None:
+    from importlib import import_module
+
+    from ratespike.cli import COMMANDS
+
+    rows = re.findall(r"^\| `ratespike (\w+) ([\w, ]+?)[`A-Z-]", README, flags=re.MULTILINE)
+    assert len(rows) >= 3
+    for group, names in rows:
+        command = import_module(COMMANDS[group][0]).command
+        for name in re.split(r"[, ]+", names.strip()):
+            assert name in command.commands, (group, name)
