@@ -77,6 +77,7 @@ class DemoConfig:
         return LPLConfig.for_data(
             "digits",
             learning_rate=2e-3,
+            gradients="closed-form",
             encoder=EncoderConfig(hidden=self.hidden),
             coefficients=Coefficients(pull=pull),
             run=RunConfig(epochs=self.epochs, seed=seed),

@@ -79,8 +79,8 @@ def _head(tour: Tour) -> str:
   {lpl["cosine"]:.2f}, where noise would allow {lpl["ceiling"]:.2f} and shuffled inputs give {lpl["shuffled"]:.2f}.
 
 {len(images.train_labels):,} handwritten digits of 8 x 8 pixels for training, {len(images.test_labels)} for testing;
-networks of {len(config.hidden)} layers ({", ".join(map(str, config.hidden))} units), trained without labels by
-layer-local Latent Predictive Learning: two views of a digit, shifted by up to a pixel and rotated by up to 15
+networks of {len(config.hidden)} layers ({", ".join(map(str, config.hidden))} units), trained without labels and
+without backpropagation, by the closed form of layer-local Latent Predictive Learning: two views of a digit, shifted by up to a pixel and rotated by up to 15
 degrees, are to look alike (pull), while units are to vary (push) and to differ from one another (decorrelation).
 Seed {config.seed}, {config.seeds} network{"s" if config.seeds > 1 else ""} of each kind, {config.epochs} epochs.
 
@@ -147,6 +147,7 @@ def _spikes(tour: Tour) -> str:
         for name, report in (("constant current", analog), ("Poisson spikes", poisson))
     ]
     loss = 100 * (analog.rate_accuracy - analog.spiking_accuracy[31])
+    chance = "; less than none is chance" if loss < 0 else ""
     differing, images, total = spikes.differences
     same = (
         f"identical in all {total:,} spikes"
@@ -162,7 +163,7 @@ The rate network classifies {100 * analog.rate_accuracy:.1f} % of the {analog.im
 |---|{"---|" * (len(at) + 1)}
 {chr(10).join(cells)}
 
-**At T = 32 the conversion costs {loss:.1f} points** (one digit is {100 / analog.images:.1f} points).
+**At T = 32 the conversion costs {loss:.1f} points** (one digit is {100 / analog.images:.1f} points{chance}).
 snnTorch and Brian2, run on the same object for {tour.config.brian_images} digits and 32 steps, are {same}.
 Where a conversion loses, the layers tell (constant current, T = {analog.steps}):
 

@@ -45,27 +45,47 @@ class Terms(NamedTuple):
         return coefficients.pull * self.pull + coefficients.push * self.push + coefficients.decorr * self.decorr
 
 
+class Moments(NamedTuple):
+    """Second moments of one view's code z (B, M), from which push and decorrelation are made.
+
+    Attributes:
+        centred: z - zbar, (B, M).
+        covariance: unbiased, (M, M); its diagonal is the variance.
+    """
+
+    centred: Tensor
+    covariance: Tensor
+
+    @property
+    def variance(self) -> Tensor:
+        """Unbiased, (M,)."""
+        return self.covariance.diagonal()
+
+
+def moments(z: Tensor) -> Moments:
+    """Centre a code and take its covariance; a matrix product is quicker than torch's own variance, and gives both."""
+    centred = z - z.mean(0)
+    return Moments(centred, centred.T @ centred / (len(z) - 1))
+
+
 def pull(z1: Tensor, z2: Tensor) -> Tensor:
     """Predictive term: mean over samples and units of (z1 - z2)^2; the gradient flows through both views."""
     return (z1 - z2).square().mean()
 
 
-def push(z: Tensor) -> Tensor:
+def push(of: Moments) -> Tensor:
     """Hebbian term of one view: -1/M sum_m log(sigma_m^2 + eps), sigma^2 the unbiased variance over the batch."""
-    return -torch.log(z.var(0, unbiased=True) + EPSILON).mean()
+    return -torch.log(of.variance + EPSILON).mean()
 
 
-def decorrelation(z: Tensor) -> Tensor:
+def decorrelation(of: Moments) -> Tensor:
     """Decorrelation of one view: sum_{j != k} C_jk^2 / (M^2 - M), C the unbiased covariance over the batch.
 
     One unit alone has nothing to be decorrelated from: 0.
     """
-    batch, units = z.shape
-    if units == 1:
-        return z.sum() * 0.0
-    centred = z - z.mean(0)
-    covariance = centred.T @ centred / (batch - 1)
-    return (covariance.square().sum() - covariance.diagonal().square().sum()) / (units * units - units)
+    units = len(of.covariance)
+    off_diagonal = of.covariance.square().sum() - of.variance.square().sum()
+    return off_diagonal / max(units * units - units, 1)
 
 
 def terms(z1: Tensor, z2: Tensor) -> Terms:
@@ -79,8 +99,13 @@ def terms(z1: Tensor, z2: Tensor) -> Terms:
         raise UsageError(f"LPL needs two codes of one shape (B, M), got {tuple(z1.shape)} and {tuple(z2.shape)}")
     if z1.shape[0] < 2:
         raise UsageError("LPL takes variances over the batch: a batch needs at least two samples, got one")
+    return terms_from_moments(z1, z2, moments(z1), moments(z2))
+
+
+def terms_from_moments(z1: Tensor, z2: Tensor, first: Moments, second: Moments) -> Terms:
+    """`terms`, where the moments of both views are at hand."""
     return Terms(
         pull=pull(z1, z2),
-        push=(push(z1) + push(z2)) / 2,
-        decorr=(decorrelation(z1) + decorrelation(z2)) / 2,
+        push=(push(first) + push(second)) / 2,
+        decorr=(decorrelation(first) + decorrelation(second)) / 2,
     )

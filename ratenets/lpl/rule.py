@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.grad import conv2d_weight
 
 from ratenets.lpl.encoders import Block, ConvBlock, DenseBlock
-from ratenets.lpl.objective import EPSILON, Coefficients
+from ratenets.lpl.objective import EPSILON, Coefficients, Moments, Terms, moments, terms_from_moments
 
 
 class LocalGradient(NamedTuple):
@@ -33,19 +33,19 @@ class LocalGradient(NamedTuple):
     bias: Tensor | None
     output: Tensor
     code: Tensor
+    terms: Terms
 
 
-def code_gradient(z: Tensor, other: Tensor, coefficients: Coefficients) -> Tensor:
-    """The gradient d loss / d z of one view, (B, M), given the code of the other view."""
+def code_gradient(z: Tensor, other: Tensor, of: Moments, coefficients: Coefficients) -> Tensor:
+    """The gradient d loss / d z of one view, (B, M), given its moments and the code of the other view."""
     batch, units = z.shape
-    centred = z - z.mean(0)
-    variance = centred.square().sum(0) / (batch - 1)
-    gradient = coefficients.pull * 2 * (z - other) / (batch * units)
-    gradient -= coefficients.push * centred / (units * (batch - 1) * (variance + EPSILON))
+    gradient = coefficients.pull * 2 / (batch * units) * (z - other)
+    gradient -= of.centred * (coefficients.push / (units * (batch - 1)) / (of.variance + EPSILON))
     if units > 1 and coefficients.decorr:
-        covariance = centred.T @ centred / (batch - 1)
-        covariance.fill_diagonal_(0)
-        gradient += coefficients.decorr * 2 / ((batch - 1) * (units * units - units)) * centred @ covariance
+        scale = coefficients.decorr * 2 / ((batch - 1) * (units * units - units))
+        off_diagonal = scale * of.covariance
+        off_diagonal.fill_diagonal_(0)
+        gradient.addmm_(of.centred, off_diagonal)
     return gradient
 
 
@@ -59,16 +59,18 @@ def local_gradient(block: Block, x: Tensor, coefficients: Coefficients) -> Local
         coefficients: of the three terms.
 
     Returns:
-        the gradients, and the layer's output and code.
+        the gradients, the layer's output and code, and the terms of its loss.
     """
     pre = block.drive(x)
     output, code = block.activation(pre)
     z1, z2 = code.chunk(2)
-    g = torch.cat([code_gradient(z1, z2, coefficients), code_gradient(z2, z1, coefficients)])
+    first, second = moments(z1), moments(z2)
+    values = terms_from_moments(z1, z2, first, second)
+    g = torch.cat([code_gradient(z1, z2, first, coefficients), code_gradient(z2, z1, second, coefficients)])
     bias = block.synapses.bias
     if isinstance(block, DenseBlock):
         delta = g * (pre > 0)
-        return LocalGradient(delta.T @ x.flatten(1), None if bias is None else delta.sum(0), output, code)
+        return LocalGradient(delta.T @ x.flatten(1), None if bias is None else delta.sum(0), output, code, values)
     if not isinstance(block, ConvBlock):
         raise TypeError(f"no closed form for a {type(block).__name__}")
     # The code is a spatial mean: every position of the output has the same share of its gradient.
@@ -77,7 +79,7 @@ def local_gradient(block: Block, x: Tensor, coefficients: Coefficients) -> Local
     weight = conv2d_weight(  # type: ignore[no-untyped-call]  # torch leaves it untyped
         x, list(block.synapses.weight.shape), delta, padding=block.synapses.padding
     )
-    return LocalGradient(weight, None if bias is None else delta.sum((0, 2, 3)), output, code)
+    return LocalGradient(weight, None if bias is None else delta.sum((0, 2, 3)), output, code, values)
 
 
 def online_update(

@@ -143,12 +143,12 @@ class LPLLearner:
         metrics: dict[str, Tensor] = {}
         x = views
         for layer, block in enumerate(self.network, start=1):
-            weight, bias, output, code = local_gradient(block, x, self.config.coefficients)
-            block.synapses.weight.grad = weight
+            gradient = local_gradient(block, x, self.config.coefficients)
+            block.synapses.weight.grad = gradient.weight
             if block.synapses.bias is not None:
-                block.synapses.bias.grad = bias
-            metrics |= {f"layer{layer}/{name}": value for name, value in terms(*code.chunk(2))._asdict().items()}
-            x = output
+                block.synapses.bias.grad = gradient.bias
+            metrics |= {f"layer{layer}/{name}": value for name, value in gradient.terms._asdict().items()}
+            x = gradient.output
         return metrics
 
 
