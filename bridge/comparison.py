@@ -7,7 +7,7 @@ same frames. Both work on z in Hz and with the same mean and variance, so the tw
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,9 +49,10 @@ class ComparisonConfig:
     @property
     def neuron(self) -> CurrentNeuron:
         """The converted layer's own neuron: current-based, without a leak, soft reset; an exact ReLU for a constant
-        drive.
+        drive. Its potential stops one threshold below rest: unbounded, one frame of inhibition would silence the
+        frames that follow.
         """
-        return CurrentNeuron(leaky=False, tau_mem=1 / self.unit_rate, r_max=self.input_rate)
+        return CurrentNeuron(leaky=False, tau_mem=1 / self.unit_rate, r_max=self.input_rate, u_min=-1.0)
 
     def rule(self, eta: float = 0.0, lambda_: float = 1.0) -> LPLSynapse:
         """The spiking rule in the current reading. An axonal delay of one step is added to Delta t, since it shortens
@@ -168,8 +169,8 @@ def compare(
     active = np.flatnonzero((statistics.mean_rate >= 1.0) & (drive > 0).any(0))
     if len(active) < 2:
         raise UsageError("the layer has fewer than two units with a mean rate of 1 Hz or more: nothing to compare")
-    run, halves = _spiking(frames, weights[active], bias[active], _part(statistics, active), config, label)
-    hebbian, predictive = run.gradient[:halves], run.gradient[halves:]
+    run = _spiking(frames, weights[active], bias[active], _part(statistics, active), config, label)
+    hebbian, predictive = np.split(run.gradient, 2)
     seconds = len(frames) * config.frame
     spiking = {
         "predictive": predictive / seconds,
@@ -273,12 +274,17 @@ def learn(
     """Let the spiking layer learn from the frames; its learning rate is chosen from a `comparison` on frozen weights,
     such that the weights change by about `relative_change` of their norm.
 
-    Arguments as `compare`; all units learn.
+    Arguments as `compare`; all units learn. After the last frame the layer goes on without input until the weight
+    update that takes it in.
+
+    Raises:
+        UsageError: on frozen weights, the update was zero.
     """
-    seconds = len(frames) * config.frame
     units = comparison.units
-    expected = np.linalg.norm(comparison.spiking["LPL"]) * seconds
-    eta = relative_change * float(np.linalg.norm(weights[units]) / expected)
+    expected = float(np.linalg.norm(comparison.spiking["LPL"])) * len(frames) * config.frame
+    if expected == 0:
+        raise UsageError("there is nothing to learn: with frozen weights the update is zero")
+    eta = relative_change * float(np.linalg.norm(weights[units])) / expected
     spikes = frame_spikes(
         frames,
         duration=config.frame,
@@ -287,8 +293,9 @@ def learn(
         copies=1,
         generator=numpy_generator(config.seed, "learning"),
     )
+    window = round(config.rule().update_interval / config.dt)
     run = run_layer(
-        spikes,
+        replace(spikes, steps=-(-spikes.steps // window) * window + 1),
         weights,
         bias,
         config.neuron,
@@ -308,32 +315,30 @@ def learn(
 
 def _spiking(
     frames: Floats, weights: Floats, bias: Floats, statistics: Statistics, config: ComparisonConfig, label: str
-) -> tuple[LayerRun, int]:
+) -> LayerRun:
     """Frozen weights; the first half of the copies with the Hebbian term alone, the second with the predictive."""
-    halves = config.realisations
     spikes = frame_spikes(
         frames,
         duration=config.frame,
         r_max=config.input_rate,
         dt=config.dt,
-        copies=2 * halves,
+        copies=2 * config.realisations,
         generator=numpy_generator(config.seed, "spikes"),
     )
-    hebbian = np.repeat([1.0, 0.0], halves)
-    run = run_layer(
+    hebbian = np.repeat([1.0, 0.0], config.realisations)
+    return run_layer(
         spikes,
         weights,
         bias,
         config.neuron,
         config.rule(),
-        copies=2 * halves,
+        copies=2 * config.realisations,
         lambda_=hebbian,
         phi=1 - hebbian,
         mean_rate=statistics.mean_rate,
         sigma2=statistics.sigma2,
         label=label,
     )
-    return run, halves
 
 
 def _part(statistics: Statistics, units: NDArray[np.intp]) -> Statistics:

@@ -1,6 +1,6 @@
 """A trained rate network becomes a spiking one: rescaled, so that every layer's rates fit below one spike per step.
 
-With s_l the scale of layer l (a high percentile of its activations) and s_0 that of the input,
+With s_l the scale of layer l (a high percentile of its activations) and s_0 = 1 (images lie in [0, 1]),
 
     W_l <- W_l s_(l-1) / s_l ,      b_l <- b_l / s_l ,      readout: W <- W s_L
 
@@ -84,7 +84,10 @@ def parameters(synapses: torch.nn.Linear | torch.nn.Conv2d) -> tuple[Array, Arra
 def activation_scale(activity: Features, config: ConversionConfig) -> NDArray[np.float64]:
     """The activation for which one spike per step stands, (M,) or (1,), from activations (N, M).
 
-    A unit (or a layer) that never was active keeps the scale 1: it has nothing to be scaled.
+    Where the percentile is 0, the largest activation takes its place; a unit (or a layer) that never was active keeps
+    the scale 1, since it has nothing to be scaled.
     """
-    scale = np.atleast_1d(np.percentile(activity, config.percentile, axis=0 if config.per_unit else None))
+    axis = 0 if config.per_unit else None
+    scale = np.atleast_1d(np.percentile(activity, config.percentile, axis=axis))
+    scale = np.where(scale > 0, scale, np.atleast_1d(activity.max(axis)))
     return np.where(scale > 0, scale, 1.0)

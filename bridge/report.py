@@ -24,12 +24,13 @@ class LayerReport:
         name: of the layer.
         correlation: Pearson, between rates and activations of all units and images; NaN where one is constant.
         rmse: root mean squared difference, in activations of which `scale` is one spike per step.
-        relative_rmse: the same, in units of the activations' own root mean square.
+        relative_rmse: the same, in units of the activations' own root mean square; NaN where that is 0.
         saturated: share of (unit, image) pairs whose activation stands for more than one spike per step.
         silent_units: units that never fired.
         spikes: mean number of spikes per image.
-        synaptic_operations: mean number of synaptic events that its input causes per image (the first layer of an
-            analog input has none: its current is computed once, as in the rate network).
+        synaptic_operations: mean number of synaptic events that its input causes per image: spikes below times units
+            (for the first layer, the expected number of Poisson input's; none for analog input, whose current is
+            computed once, as in the rate network).
         macs: multiply-accumulates of the rate network's layer per image.
     """
 
@@ -75,9 +76,7 @@ class ConversionReport:
     def to_json(self) -> dict[str, object]:
         """Plain values; NaN becomes null."""
         values = asdict(self)
-        for layer in values["layers"]:
-            if layer["correlation"] != layer["correlation"]:
-                layer["correlation"] = None
+        values["layers"] = [{k: None if v != v else v for k, v in layer.items()} for layer in values["layers"]]
         return values
 
     def table(self) -> str:
@@ -119,6 +118,8 @@ def simulate_images(
     """
     if x.shape[1] != network.inputs:
         raise UsageError(f"the network takes {network.inputs} inputs, these images have {x.shape[1]} pixels")
+    if steps < 1:
+        raise UsageError(f"steps: must be at least 1, got {steps}")
     starts = range(0, len(x), batch_size)
     parts = [
         simulator(network, stimulus(x[i : i + batch_size], network.input_coding, steps, generator), steps)
@@ -192,7 +193,7 @@ def _layer(
         name=name,
         correlation=float("nan") if constant else float(np.corrcoef(rates.ravel(), activity.ravel())[0, 1]),
         rmse=rmse,
-        relative_rmse=rmse / size if size else 0.0,
+        relative_rmse=rmse / size if size else float("nan"),
         saturated=float(np.mean(activity > scale)),
         silent_units=int(np.sum(counts.sum(0) == 0)),
         spikes=float(counts.sum(1).mean()),

@@ -19,6 +19,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     The temporary name keeps the suffix of `path`, since writers such as matplotlib choose the format by it.
     A reader therefore sees the old file or the new one, never a part.
     """
+    check_target(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=f".part{path.suffix}", dir=path.parent)
     os.close(handle)
@@ -31,6 +32,26 @@ def whole_file(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def check_target(path: Path) -> None:
+    """Make sure that a file could be written at `path`, before any work starts; nothing is made.
+
+    Raises:
+        UsageError: it is a folder, or lies below a file.
+        RatespikeError: no permission.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path}: is a folder; name a file")
+    _check_parents(path)
+
+
+def _check_parents(path: Path) -> None:
+    parent = next(p for p in path.absolute().parents if p.exists())
+    if not parent.is_dir():
+        raise UsageError(f"{path}: {parent} is not a folder")
+    if not os.access(parent, os.W_OK):
+        raise RatespikeError(f"{path}: no permission to write in {parent}")
 
 
 def _umask() -> int:
@@ -58,11 +79,7 @@ def claim_folder(path: Path, marker: str) -> None:
     ever mixed with ours.
     """
     if not path.exists():
-        parent = next(p for p in path.absolute().parents if p.exists())
-        if not parent.is_dir():
-            raise UsageError(f"{path}: {parent} is not a folder")
-        if not os.access(parent, os.W_OK):
-            raise RatespikeError(f"{path}: no permission to write in {parent}")
+        _check_parents(path)
         return
     if not path.is_dir():
         raise UsageError(f"{path}: exists and is not a folder; choose another --out")

@@ -13,12 +13,12 @@ from bridge.report import simulate_and_report, simulate_images
 from foundation import config as configs
 from foundation.data.images import load_images
 from foundation.errors import UsageError
-from foundation.files import write_json
+from foundation.files import check_target, write_json
 from foundation.seeds import numpy_generator
 from ratenets.evaluation.readout import codes, fit
 from ratenets.lpl.training import LPLConfig, load_lpl, prepare
 from ratenets.run import CONFIG, RunConfig
-from spiking.integrate_and_fire import IFNetwork, IFResult, Simulator, load
+from spiking.integrate_and_fire import IFNetwork, IFResult, Simulator, Stimulus, load
 
 from .options import build_config, config_options, flag_values, root_option
 
@@ -52,8 +52,7 @@ def convert_command(
     The readout is a linear one of the last layer, fitted to all training labels. The scales are measured on the
     training images, the report is about the test images.
     """
-    if out.is_dir():
-        raise UsageError(f"{out}: is a folder; --out names a file")
+    _check(steps, out, json_file)
     conversion = build_config(ConversionConfig(), None, flag_values(ConversionConfig, flags))
     config = configs.loads(LPLConfig, configs.read_text(run / CONFIG), str(run / CONFIG))
     images = load_images(data or config.data, root)
@@ -101,6 +100,7 @@ def simulate(
     json_file: Path | None,
 ) -> None:
     """Run the converted network in FILE on a dataset: accuracy against time steps, spikes per layer."""
+    _check(steps, json_file)
     if images < 0:
         raise UsageError(f"--images: must not be negative, got {images}")
     if backend == "brian2" and device != "cpu":
@@ -123,16 +123,30 @@ def simulate(
         write_json(json_file, {"images": len(x), "accuracy": accuracy, "spikes_per_image": spikes})
 
 
+def _check(steps: int, *targets: Path | None) -> None:
+    """What would otherwise fail after the work."""
+    if steps < 1:
+        raise UsageError(f"--steps: must be at least 1, got {steps}")
+    for target in targets:
+        if target is not None:
+            check_target(target)
+
+
 def _simulator(backend: str, device: str) -> Simulator:
     if backend == "brian2":
         import spiking.brian.integrate_and_fire as brian
+        from spiking.brian.feedforward import code_generation
 
-        return brian.simulate
+        def without_compiler(network: IFNetwork, stimulus: Stimulus, steps: int, *, spikes: bool = False) -> IFResult:
+            with code_generation("numpy"):  # compiling would take longer than running
+                return brian.simulate(network, stimulus, steps, spikes=spikes)
+
+        return without_compiler
     import spiking.torch.integrate_and_fire as snntorch
 
     checked = RunConfig(device=device).torch_device()
 
-    def simulator(network: IFNetwork, stimulus: np.ndarray, steps: int, *, spikes: bool = False) -> IFResult:
+    def simulator(network: IFNetwork, stimulus: Stimulus, steps: int, *, spikes: bool = False) -> IFResult:
         return snntorch.simulate(network, stimulus, steps, spikes=spikes, device=checked)
 
     return simulator

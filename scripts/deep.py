@@ -10,7 +10,7 @@ import click
 from foundation import config as configs
 from foundation.data.images import load_images
 from foundation.errors import UsageError
-from foundation.files import write_json
+from foundation.files import check_target, write_json
 from ratenets.evaluation.layerwise import layerwise, pixel_baseline, table
 from ratenets.lpl.training import LPLConfig, load_lpl, prepare, train_lpl
 from ratenets.run import CONFIG
@@ -63,6 +63,8 @@ def lpl(root: Path | None, file: Path | None, out: Path, resume: bool, **flags: 
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="write the numbers to this file, too")
 def readout(run: Path, root: Path | None, labels: int, draws: int, json_file: Path | None) -> None:
     """Linear readout of every layer of a trained RUN, with few labels and with all, beside raw pixels."""
+    if json_file is not None:
+        check_target(json_file)
     config = configs.loads(LPLConfig, configs.read_text(run / CONFIG), str(run / CONFIG))
     images = load_images(config.data, root)
     encoder, config = load_lpl(run, images.image_shape)

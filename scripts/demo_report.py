@@ -80,8 +80,9 @@ def _head(tour: Tour) -> str:
 
 {len(images.train_labels):,} handwritten digits of 8 x 8 pixels for training, {len(images.test_labels)} for testing;
 networks of {len(config.hidden)} layers ({", ".join(map(str, config.hidden))} units), trained without labels and
-without backpropagation, by the closed form of layer-local Latent Predictive Learning: two views of a digit, shifted by up to a pixel and rotated by up to 15
-degrees, are to look alike (pull), while units are to vary (push) and to differ from one another (decorrelation).
+without backpropagation, by the closed form of layer-local Latent Predictive Learning: two views of a digit, shifted by
+up to a pixel and rotated by up to 15 degrees, are to look alike (pull), while units are to vary (push) and to differ
+from one another (decorrelation).
 Seed {config.seed}, {config.seeds} network{"s" if config.seeds > 1 else ""} of each kind, {config.epochs} epochs.
 
 ![The three terms of the loss by layer and epoch](training.png)"""

@@ -25,6 +25,7 @@ from foundation.files import whole_file
 
 FORMAT = 1
 Array = NDArray[np.float64]
+Stimulus = NDArray[np.float64] | NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class IFLayer:
             )
         if not (np.isfinite(self.weight).all() and np.isfinite(self.bias).all()):
             raise UsageError(f"{self.name}: weights and biases must be finite")
+        if self.scale.shape not in ((1,), self.bias.shape) or not ((self.scale > 0) & np.isfinite(self.scale)).all():
+            raise UsageError(f"{self.name}: needs one positive scale, or one per unit, got shape {self.scale.shape}")
 
     @property
     def units(self) -> int:
@@ -71,6 +74,8 @@ class IFNetwork:
     def __post_init__(self) -> None:
         if self.input_coding not in ("analog", "poisson"):
             raise UsageError(f"input_coding: must be analog or poisson, got '{self.input_coding}'")
+        if not np.isfinite(self.initial_potential):
+            raise UsageError(f"initial_potential: must be finite, got {self.initial_potential}")
         if not self.layers:
             raise UsageError("an integrate-and-fire network needs at least one spiking layer below its readout")
         stack = (*self.layers, self.readout)
@@ -83,7 +88,7 @@ class IFNetwork:
         """Number of input lines."""
         return int(self.layers[0].weight.shape[1])
 
-    def check(self, stimulus: Array, steps: int) -> None:
+    def check(self, stimulus: Stimulus, steps: int) -> None:
         """Refuse a stimulus that no simulator could present: see `Simulator`."""
         if steps < 1:
             raise UsageError(f"steps: must be at least 1, got {steps}")
@@ -94,6 +99,10 @@ class IFNetwork:
             )
         if stimulus.ndim == 3 and stimulus.shape[1] != steps:
             raise UsageError(f"stimulus: has spikes for {stimulus.shape[1]} steps, the simulation {steps}")
+        if len(stimulus) == 0:
+            raise UsageError("stimulus: holds no image")
+        if stimulus.ndim == 3 and not ((stimulus == 0) | (stimulus == 1)).all():
+            raise UsageError("stimulus: input spikes are 0 or 1")
         if not np.isfinite(stimulus).all():
             raise UsageError("stimulus: must be finite")
 
@@ -121,7 +130,7 @@ class IFNetwork:
                 group = file.create_group(f"layers/{number}")
                 group.attrs.update(name=layer.name, spiking=layer is not self.readout)
                 for key, units in (("weight", "threshold"), ("bias", "threshold / step"), ("scale", "activation")):
-                    group[key] = getattr(layer, key)
+                    group.create_dataset(key, data=getattr(layer, key), fletcher32=True)  # damage is noticed
                     group[key].attrs["units"] = units
 
 
@@ -132,7 +141,7 @@ def load(path: Path) -> IFNetwork:
         RatespikeError: no such file, or not such a file.
     """
     if not path.is_file():
-        raise RatespikeError(f"{path}: no such file")
+        raise RatespikeError(f"{path}: " + ("is a folder, not a network file" if path.is_dir() else "no such file"))
     try:
         with h5py.File(path, "r") as file:
             if file.attrs.get("kind") != "ratespike integrate-and-fire network" or file.attrs["format"] != FORMAT:
@@ -143,9 +152,10 @@ def load(path: Path) -> IFNetwork:
                 for g in groups
             ]
             initial, coding = float(file.attrs["initial_potential"]), str(file.attrs["input_coding"])
-    except (OSError, KeyError, TypeError, ValueError, IndexError) as error:
-        raise RatespikeError(f"{path}: damaged, or not a network file ({error})") from None
-    return IFNetwork(tuple(layers[:-1]), layers[-1], initial, coding)
+            return IFNetwork(tuple(layers[:-1]), layers[-1], initial, coding)
+    except (OSError, KeyError, TypeError, ValueError, IndexError, RuntimeError, UsageError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RatespikeError(f"{path}: damaged, or not a network file ({reason})") from None
 
 
 @dataclass(frozen=True)
@@ -182,4 +192,4 @@ class Simulator(Protocol):
         spikes: keep every spike, not the counts alone.
     """
 
-    def __call__(self, network: IFNetwork, stimulus: Array, steps: int, *, spikes: bool = False) -> IFResult: ...
+    def __call__(self, network: IFNetwork, stimulus: Stimulus, steps: int, *, spikes: bool = False) -> IFResult: ...

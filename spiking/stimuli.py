@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 class SpikeEvents:
     """Spikes of `lines` sources in `steps` steps of dt (s); event k is a spike of source[k] in step[k].
 
-    The events are in the order of time.
+    The events are in the order of time, and within a step in that of their sources.
     """
 
     source: NDArray[np.int64]

@@ -10,6 +10,7 @@ import brian2 as b2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from foundation.errors import UsageError
 from foundation.progress import bar
 from spiking.brian.current import current_layer
 from spiking.brian.plasticity import Floats
@@ -34,9 +35,12 @@ class LayerRun:
     step: NDArray[np.int64]
 
     def rates(self, window: int, windows: int, dt: float) -> Floats:
-        """Firing rates in Hz, (windows, R, M), in consecutive windows of that many steps of dt (s)."""
+        """Firing rates in Hz, (windows, R, M), in consecutive windows of that many steps of dt (s); what came after
+        the last is left out.
+        """
         copies, units, _ = self.weights.shape
-        flat = (self.step // window) * copies * units + self.source
+        counted = self.step < windows * window
+        flat = (self.step[counted] // window) * copies * units + self.source[counted]
         counts = np.bincount(flat, minlength=windows * copies * units).astype(float)
         return counts.reshape(windows, copies, units) / (window * dt)
 
@@ -55,7 +59,7 @@ def run_layer(
     sigma2: ArrayLike = 0.0,
     label: str = "spiking layer",
 ) -> LayerRun:
-    """Drive a layer (see `spiking.brian.plasticity.current_layer`) with recorded spikes, plasticity on.
+    """Drive a layer (see `spiking.brian.current.current_layer`) with recorded spikes, plasticity on.
 
     Args:
         spikes: of copies * N lines.
@@ -69,7 +73,13 @@ def run_layer(
         mean_rate: (M,), where the mean trace starts, in Hz.
         sigma2: (M,), where the variance trace starts, in Hz.
         label: of the progress bar.
+
+    Raises:
+        UsageError: a shape does not fit.
     """
+    for name, values in (("lambda_", lambda_), ("phi", phi)):
+        if values is not None and np.shape(values) != (copies,):
+            raise UsageError(f"{name}: must hold one value for each of {copies} copies, got shape {np.shape(values)}")
     source = spike_source(spikes)
     layer = current_layer(
         source, weights, bias, neuron, rule, dt=spikes.dt, copies=copies, mean_rate=mean_rate, sigma2=sigma2

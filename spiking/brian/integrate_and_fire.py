@@ -8,7 +8,7 @@ import brian2 as b2
 import numpy as np
 
 from foundation.errors import UsageError
-from spiking.integrate_and_fire import Array, IFLayer, IFNetwork, IFResult
+from spiking.integrate_and_fire import IFLayer, IFNetwork, IFResult, Stimulus
 
 DT = 1 * b2.ms
 """Duration of a step. It has no meaning to a neuron without a leak; a simulation only needs one."""
@@ -20,7 +20,7 @@ Brian2's default would update all layers first, and a spike would reach the next
 MOST_SYNAPSES = 50_000_000
 
 
-def simulate(network: IFNetwork, stimulus: Array, steps: int, *, spikes: bool = False) -> IFResult:
+def simulate(network: IFNetwork, stimulus: Stimulus, steps: int, *, spikes: bool = False) -> IFResult:
     """Run the network in Brian2; a `spiking.integrate_and_fire.Simulator`.
 
     The images follow one another in a single run, every neuron going back to its initial potential at the start of
@@ -67,7 +67,7 @@ def _spiking_group(layer: IFLayer, number: int, initial: float) -> Any:
 
 
 def _restart(group: Any, steps: int, potential: float) -> Any:
-    return group.run_regularly(f"u = {potential!r}", dt=steps * DT, when="start")
+    return group.run_regularly(f"u = {float(potential)!r}", dt=steps * DT, when="start")
 
 
 def _synapses(source: Any, target: Any, layer: IFLayer, order: int) -> Any:
@@ -82,7 +82,7 @@ def _synapses(source: Any, target: Any, layer: IFLayer, order: int) -> Any:
     return synapses
 
 
-def _input(group: Any, layer: IFLayer, stimulus: Array, steps: int) -> list[Any]:
+def _input(group: Any, layer: IFLayer, stimulus: Stimulus, steps: int) -> list[Any]:
     """What drives the first layer: a current that is constant during an image, or the input's own spikes."""
     if stimulus.ndim == 2:
         drive = b2.TimedArray(stimulus @ layer.weight.T, dt=steps * DT)

@@ -1,4 +1,4 @@
-"""Attach the LPL rule to a Brian2 network, and the feedforward layer of a converted rate network that learns by it."""
+"""Attach the LPL rule to a Brian2 network of your own."""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ import snntorch
 import torch
 from torch import Tensor, nn
 
-from spiking.integrate_and_fire import Array, IFLayer, IFNetwork, IFResult
+from foundation.errors import UsageError
+from spiking.integrate_and_fire import IFLayer, IFNetwork, IFResult, Stimulus
 
 
 def _at_threshold(distance: Tensor) -> Tensor:
@@ -93,7 +94,7 @@ class SnnTorchNetwork(nn.Module):
 @torch.no_grad()
 def simulate(
     network: IFNetwork,
-    stimulus: Array,
+    stimulus: Stimulus,
     steps: int,
     *,
     spikes: bool = False,
@@ -103,9 +104,11 @@ def simulate(
 ) -> IFResult:
     """Run the network in snnTorch; a `spiking.integrate_and_fire.Simulator`. `batch_size` images run at a time."""
     network.check(stimulus, steps)
+    if batch_size < 1:
+        raise UsageError(f"batch_size: must be at least 1, got {batch_size}")
     module = SnnTorchNetwork(network, dtype).to(device)
     parts = [
-        _simulate(module, torch.from_numpy(np.asarray(part)).to(device, dtype), steps, spikes)
+        _simulate(module, torch.tensor(np.ascontiguousarray(part), device=device).to(dtype), steps, spikes)
         for part in np.split(stimulus, range(batch_size, len(stimulus), batch_size))
     ]
     return IFResult(
