@@ -1,48 +1,21 @@
 """`ratespike bridge`: convert and simulate, and what they refuse."""
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ratespike.cli import main  # type: ignore[import-not-found, unused-ignore]  # the folder scripts/
-from spiking.brian.feedforward import code_generation
 from spiking.integrate_and_fire import load
 
-SHELL = [sys.executable, "-c", "from ratespike.cli import main; main()"]
 Run = Callable[..., tuple[int, str, str]]
-
-
-def shell(*arguments: object) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run([*SHELL, *map(str, arguments)], capture_output=True, text=True, env=environment)
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Call the command line in this process: status, standard output, standard error."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ratespike", *map(str, arguments)])
-        status = 0
-        try:
-            with code_generation("numpy"):
-                main()
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
+Shell = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, shell: Shell) -> Path:
     """With a trained run in it, `run`, and its spiking network, `net.h5`, with the report in `net.json`."""
     folder = tmp_path_factory.mktemp("bridge")
     done = shell("deep", "lpl", "--epochs", 1, "--hidden", "8,8", "--out", folder / "run")
@@ -51,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def converted(folder: Path) -> str:
+def converted(folder: Path, shell: Shell) -> str:
     """What `convert` said, from a shell."""
     done = shell(
         "bridge", "convert", folder / "run", "--steps", 16, "--json", folder / "net.json", "--out", folder / "net.h5"
@@ -74,7 +47,9 @@ def test_convert_writes_the_network_and_the_report(folder: Path, converted: str)
     assert f"{report['flips']} of 500 images are classified differently after 16 steps" in converted
 
 
-def test_simulate_in_either_backend_says_what_convert_reported(folder: Path, converted: str, run: Run) -> None:
+def test_simulate_in_either_backend_says_what_convert_reported(
+    shell: Shell, folder: Path, converted: str, run: Run
+) -> None:
     done = shell("bridge", "simulate", folder / "net.h5", "--steps", 16, "--json", folder / "all.json")
     assert done.returncode == 0, done.stderr
     report, values = (json.loads((folder / name).read_text()) for name in ("net.json", "all.json"))
@@ -106,7 +81,7 @@ def test_poisson_input_follows_the_seed(folder: Path, converted: str, run: Run) 
     assert one == same != other
 
 
-def test_from_a_shell_an_error_is_one_line_and_its_status(folder: Path, converted: str) -> None:
+def test_from_a_shell_an_error_is_one_line_and_its_status(folder: Path, converted: str, shell: Shell) -> None:
     done = shell("bridge", "simulate", folder / "run" / "config.toml")
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
     done = shell("bridge", "convert", folder / "run", "--percentile", 0, "--out", folder / "never.h5")

@@ -1,5 +1,6 @@
 """The command line: immediate help, one-line errors, settings from flags and files."""
 
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -13,11 +14,6 @@ from ratenets.lpl.training import LPLConfig
 from ratespike.options import build_config, flag_values
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def ratespike(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from ratespike.cli import main; main()", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120, check=False)
 
 
 def test_help_is_immediate_and_names_every_command():
@@ -68,12 +64,7 @@ def test_the_short_helps_are_those_of_the_commands(group):
         (["demo", "--out", "x", "--seeds", "0"], 2, "seeds: must be at least 1"),
     ],
 )
-def test_an_error_is_one_line_and_a_status_and_leaves_nothing(
-    tmp_path, monkeypatch, capsys, arguments, status, message
-):
-    """In this process: imports are paid once. What is written is looked at afterwards."""
-    from ratespike.cli import main
-
+def test_an_error_is_one_line_and_a_status_and_leaves_nothing(tmp_path, monkeypatch, run, arguments, status, message):
     (tmp_path / "empty").mkdir()
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign/mine.txt").write_text("mine")
@@ -81,14 +72,11 @@ def test_an_error_is_one_line_and_a_status_and_leaves_nothing(
     (tmp_path / "type.toml").write_text("batch_size = 'large'")
     before = sorted(p.name for p in tmp_path.rglob("*"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["ratespike", *arguments])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    output = capsys.readouterr()
-    assert stopped.value.code == status
-    assert message in output.err
-    assert len(output.err.strip().splitlines()) == 1
-    assert output.out == ""
+    actual, output, errors = run(*arguments)
+    assert actual == status
+    assert message in errors
+    assert len(errors.strip().splitlines()) == 1
+    assert output == ""
     assert sorted(p.name for p in tmp_path.rglob("*")) == before
 
 
@@ -109,13 +97,13 @@ def test_a_broken_pipeline_of_settings_names_its_source(tmp_path):
         build_config(LPLConfig(), file, {})
 
 
-def test_a_trained_run_can_be_read_out(tmp_path):
+def test_a_trained_run_can_be_read_out(tmp_path, shell):
     run = tmp_path / "run"
-    done = ratespike("deep", "lpl", "--hidden", "8,6", "--epochs", "2", "--out", str(run))
+    done = shell("deep", "lpl", "--hidden", "8,6", "--epochs", "2", "--out", str(run))
     assert done.returncode == 0, done.stderr
     assert configs.loads(LPLConfig, (run / "config.toml").read_text()).encoder.hidden == (8, 6)
     assert "ratespike deep readout" in done.stdout
-    done = ratespike("deep", "readout", str(run), "--draws", "1", "--json", str(tmp_path / "r.json"))
+    done = shell("deep", "readout", str(run), "--draws", "1", "--json", str(tmp_path / "r.json"))
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == ["pixels", "layer", "layer"]
     assert (tmp_path / "r.json").is_file()
@@ -152,7 +140,12 @@ class TestPackage:
     def test_a_wheel_holds_the_packages_and_nothing_else(self, tmp_path):
         import zipfile
 
-        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(tmp_path), str(ROOT)]
+        source = tmp_path / "source"  # setuptools leaves its traces where it builds
+        tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+        for name in tracked.splitlines():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, source / name)
+        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(tmp_path), str(source)]
         subprocess.run(command, check=True, capture_output=True)
         (wheel,) = tmp_path.glob("*.whl")
         tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}

@@ -13,28 +13,8 @@ import pytest
 
 from foundation.data import DATASETS
 from foundation.data.catalogue import OfficialFile
-from ratespike.cli import main  # type: ignore[import-not-found, unused-ignore]  # the folder scripts/
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Call the command line in this process: status, standard output, standard error."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv("RATESPIKE_DATA", raising=False)
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ratespike", "data", *map(str, arguments)])
-        status = 0
-        try:
-            main()
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture
@@ -70,37 +50,37 @@ def row(table: str, name: str) -> list[str]:
 
 def test_get_and_list(run: Run, mirror: str, tmp_path: Path) -> None:
     root = tmp_path / "root"
-    status, table, errors = run("list", "--root", root)
+    status, table, errors = run("data", "list", "--root", root)
     assert (status, errors) == (0, "")
     assert row(table, "digits")[1:6] == ["1,297", "500", "8x8x1", "-", "bundled"]
     assert row(table, "cifar10")[1:7] == ["50,000", "10,000", "32x32x3", "170.5", "MB", "missing"]
     assert f"root: {root}" in table
 
-    status, said, errors = run("get", "mnist", "digits", "mnist", "--root", root, "--mirror", mirror)
+    status, said, errors = run("data", "get", "mnist", "digits", "mnist", "--root", root, "--mirror", mirror)
     assert status == 0
     assert said.splitlines() == [
         f"mnist: complete in {root} (4 files written, 0 kept)",
         "digits: comes with scikit-learn, nothing to download",
     ]
     assert "train-images-idx3-ubyte.gz" in errors  # the progress bar
-    assert row(run("list", "--root", root)[1], "mnist")[6] == "complete"
-    assert "(0 files written, 4 kept)" in run("get", "mnist", "--root", root)[1]
+    assert row(run("data", "list", "--root", root)[1], "mnist")[6] == "complete"
+    assert "(0 files written, 4 kept)" in run("data", "get", "mnist", "--root", root)[1]
 
     (root / "mnist/t10k-labels-idx1-ubyte.gz").unlink()
-    table = run("list", "--root", root)[1]
+    table = run("data", "list", "--root", root)[1]
     assert row(table, "mnist")[6] == "incomplete"
     note = f"mnist: t10k-labels-idx1-ubyte.gz missing; mend it with `ratespike data get mnist --root {root}`"
     assert table.splitlines()[-1] == note
     (root / "mnist/train-images-idx3-ubyte.gz").write_bytes(b"123")
-    table = run("list", "--root", root)[1]
+    table = run("data", "list", "--root", root)[1]
     assert row(table, "mnist")[6] == "corrupt"
     assert "train-images-idx3-ubyte.gz has 3 bytes instead of" in table
-    assert run("get", "mnist", "--root", root, "--mirror", mirror)[1].endswith("(2 files written, 2 kept)\n")
+    assert run("data", "get", "mnist", "--root", root, "--mirror", mirror)[1].endswith("(2 files written, 2 kept)\n")
 
 
 def test_the_root_comes_from_the_environment(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RATESPIKE_DATA", str(tmp_path / "elsewhere"))
-    assert f"root: {tmp_path / 'elsewhere'}" in run("list")[1]
+    assert f"root: {tmp_path / 'elsewhere'}" in run("data", "list")[1]
 
 
 @pytest.mark.parametrize(
@@ -115,13 +95,13 @@ def test_wrong_arguments_are_one_line_and_status_2(
     run: Run, tmp_path: Path, arguments: list[str], complaint: str
 ) -> None:
     root = tmp_path / "root"
-    assert run(*arguments, "--root", root) == (2, "", f"ratespike: {complaint}\n")
+    assert run("data", *arguments, "--root", root) == (2, "", f"ratespike: {complaint}\n")
     assert not root.exists()
 
 
 def test_a_failed_download_is_one_line_and_status_1(run: Run, mirror: str, tmp_path: Path) -> None:
     root = tmp_path / "root"
-    status, said, errors = run("get", "mnist", "--root", root, "--mirror", f"{mirror}/nothing")
+    status, said, errors = run("data", "get", "mnist", "--root", root, "--mirror", f"{mirror}/nothing")
     address = f"{mirror}/nothing/mnist/train-images-idx3-ubyte.gz"
     assert (status, said, errors) == (1, "", f"ratespike: {address}: the host answers 404; try --mirror\n")
     assert not root.exists()
