@@ -19,6 +19,7 @@ from foundation.errors import UsageError
 from foundation.seeds import numpy_generator
 from ratenets.lpl.rule import online_update
 from spiking.brian.feedforward import LayerRun, run_layer
+from spiking.brian.running import code_generation
 from spiking.parameters import CurrentNeuron, LPLSynapse
 
 Floats = NDArray[np.float64]
@@ -35,11 +36,14 @@ class ComparisonConfig:
     unit_rate: float = setting(500.0, "firing rate of a unit of activation 1, in Hz")
     beta: float = setting(20.0, "steepness of the surrogate derivative, per threshold")
     shuffles: int = setting(20, "shufflings of the inputs' frames, for the control")
+    codegen: str = setting("numpy", "how Brian2 makes code: numpy (nothing to compile), or cython (for long stimuli)")
     seed: int = setting(0, "of the spikes and the shufflings")
 
     def __post_init__(self) -> None:
         if self.realisations < 2 or self.realisations % 2:
             raise UsageError(f"realisations: are split into halves, so must be even, got {self.realisations}")
+        if self.codegen not in ("numpy", "cython"):
+            raise UsageError(f"codegen: must be numpy or cython, got '{self.codegen}'")
         if self.shuffles < 1:
             raise UsageError(f"shuffles: must be at least 1, got {self.shuffles}")
         for name in ("frame", "dt", "input_rate", "unit_rate", "beta"):
@@ -124,6 +128,7 @@ class Comparison:
         rate: the rate update of each term, (M, N), in the same order.
         balance: lambda in the sum.
         units: which units of the layer these are.
+        realisations: how many.
         rates: measured and expected firing rates, (F, M), Hz.
     """
 
@@ -132,6 +137,7 @@ class Comparison:
     rate: dict[str, Floats]
     balance: float
     units: NDArray[np.intp]
+    realisations: int
     rates: tuple[Floats, Floats]
 
     @property
@@ -145,9 +151,9 @@ def compare(
     frames: Floats,
     weights: Floats,
     bias: Floats,
-    statistics: Statistics,
     config: ComparisonConfig,
     *,
+    statistics: Statistics | None = None,
     balance: float = 1.0,
     label: str = "spiking updates",
 ) -> Comparison:
@@ -157,8 +163,8 @@ def compare(
         frames: the stimulus, (F, N) in [0, 1].
         weights: (M, N), scaled so that an activation of 1 stands for `config.unit_rate`.
         bias: (M,), likewise.
-        statistics: of the rate network, for the traces of mean and variance.
         config: how.
+        statistics: of the rate network, for the traces of mean and variance; None: over these frames.
         balance: lambda, the weight of the Hebbian term in the sum; see `balanced_lambda`.
         label: of the progress bar.
 
@@ -166,6 +172,7 @@ def compare(
         UsageError: frames outside [0, 1], or no unit is active.
     """
     drive = (frames @ weights.T + bias) * config.unit_rate  # Hz
+    statistics = statistics or Statistics.of(np.maximum(drive, 0) / config.unit_rate, config)
     active = np.flatnonzero((statistics.mean_rate >= 1.0) & (drive > 0).any(0))
     if len(active) < 2:
         raise UsageError("the layer has fewer than two units with a mean rate of 1 Hz or more: nothing to compare")
@@ -196,6 +203,7 @@ def compare(
         rate,
         balance,
         active,
+        config.realisations,
         (measured, np.maximum(drive[:, active], 0)),
     )
 
@@ -251,13 +259,15 @@ class Learned:
         weights: (M, N).
         eta: the learning rate.
         relative_change: norm of the change of the active units' weights, in units of the weights' norm.
-        cosine: of that change with the rate rule's update for the same frames, from the initial weights.
+        cosine: of that change with the rate rule's update for the same frames, from the initial weights; per unit.
+        overall: the same over all synapses at once.
     """
 
     weights: Floats
     eta: float
     relative_change: float
-    cosine: float
+    cosine: Floats
+    overall: float
 
 
 def learn(
@@ -294,21 +304,23 @@ def learn(
         generator=numpy_generator(config.seed, "learning"),
     )
     window = round(config.rule().update_interval / config.dt)
-    run = run_layer(
-        replace(spikes, steps=-(-spikes.steps // window) * window + 1),
-        weights,
-        bias,
-        config.neuron,
-        config.rule(eta, comparison.balance),
-        mean_rate=statistics.mean_rate,
-        sigma2=statistics.sigma2,
-        label=label,
-    )
+    with code_generation(config.codegen):
+        run = run_layer(
+            replace(spikes, steps=-(-spikes.steps // window) * window + 1),
+            weights,
+            bias,
+            config.neuron,
+            config.rule(eta, comparison.balance),
+            mean_rate=statistics.mean_rate,
+            sigma2=statistics.sigma2,
+            label=label,
+        )
     change = (run.weights[0] - weights)[units]
     return Learned(
         run.weights[0],
         eta,
         float(np.linalg.norm(change) / np.linalg.norm(weights[units])),
+        cosine(change, comparison.rate["LPL"]),
         float(cosine(change.ravel(), comparison.rate["LPL"].ravel())),
     )
 
@@ -326,19 +338,20 @@ def _spiking(
         generator=numpy_generator(config.seed, "spikes"),
     )
     hebbian = np.repeat([1.0, 0.0], config.realisations)
-    return run_layer(
-        spikes,
-        weights,
-        bias,
-        config.neuron,
-        config.rule(),
-        copies=2 * config.realisations,
-        lambda_=hebbian,
-        phi=1 - hebbian,
-        mean_rate=statistics.mean_rate,
-        sigma2=statistics.sigma2,
-        label=label,
-    )
+    with code_generation(config.codegen):
+        return run_layer(
+            spikes,
+            weights,
+            bias,
+            config.neuron,
+            config.rule(),
+            copies=2 * config.realisations,
+            lambda_=hebbian,
+            phi=1 - hebbian,
+            mean_rate=statistics.mean_rate,
+            sigma2=statistics.sigma2,
+            label=label,
+        )
 
 
 def _part(statistics: Statistics, units: NDArray[np.intp]) -> Statistics:

@@ -34,30 +34,42 @@ def whole_file(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def check_target(path: Path) -> None:
+def check_target(path: Path, *others: Path) -> None:
     """Make sure that a file could be written at `path`, before any work starts; nothing is made.
 
+    `others` are files that are read, or written as well: `path` must not be one of them.
+
     Raises:
-        UsageError: it is a folder, or lies below a file.
+        UsageError: it is a folder, a device, one of the others, or lies below a file.
         RatespikeError: no permission.
     """
     if path.is_dir():
         raise UsageError(f"{path}: is a folder; name a file")
-    _check_parents(path)
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path}: is not a plain file; name one")
+    for other in others:
+        if path.resolve() == other.resolve():
+            raise UsageError(f"{path}: would overwrite what is read from, or written to, the same file; name another")
+    _check_folder(path, next(p for p in path.absolute().parents if p.exists()))
 
 
-def _check_parents(path: Path) -> None:
-    parent = next(p for p in path.absolute().parents if p.exists())
-    if not parent.is_dir():
-        raise UsageError(f"{path}: {parent} is not a folder")
-    if not os.access(parent, os.W_OK):
-        raise RatespikeError(f"{path}: no permission to write in {parent}")
+def _check_folder(path: Path, folder: Path) -> None:
+    if not folder.is_dir():
+        raise UsageError(f"{path}: {folder} is not a folder")
+    if not os.access(folder, os.W_OK):
+        raise RatespikeError(f"{path}: no permission to write in {folder}")
 
 
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a binary file whole. Libraries that crash on a full disk are given a buffer, and this its content."""
+    with whole_file(path) as part:
+        part.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -76,12 +88,25 @@ def claim_folder(path: Path, marker: str) -> None:
 
     Allowed are a folder that does not exist (it is not made here), an empty one, and one that an earlier call of the
     same kind filled, recognised by its file `marker`. Anything else raises `UsageError`, so that nobody's files are
-    ever mixed with ours.
+    ever mixed with ours; what a killed writer of ours left does not count.
     """
     if not path.exists():
-        _check_parents(path)
+        _check_folder(path, next(p for p in path.absolute().parents if p.exists()))
         return
     if not path.is_dir():
         raise UsageError(f"{path}: exists and is not a folder; choose another --out")
-    if any(path.iterdir()) and not (path / marker).is_file():
+    _check_folder(path, path)
+    own = (path / marker).is_file()
+    if not own and any(not _is_part(file) for file in path.iterdir()):
         raise UsageError(f"{path}: exists, is not empty and holds no {marker}; choose another --out")
+
+
+def sweep(path: Path) -> None:
+    """Remove what killed writers left in a folder of ours."""
+    for file in path.iterdir():
+        if _is_part(file):
+            file.unlink(missing_ok=True)
+
+
+def _is_part(file: Path) -> bool:
+    return file.name.startswith(".") and ".part" in file.suffixes

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 from foundation import config as configs
 from foundation.config import setting
 from foundation.errors import RatespikeError, UsageError
-from foundation.files import claim_folder, whole_file, write_text
+from foundation.files import claim_folder, sweep, write_bytes, write_text
 from foundation.progress import bar
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 CONFIG, METRICS, CHECKPOINT = "config.toml", "metrics.jsonl", "checkpoint.pt"
 FORMAT = 1
+KEYS = {"epoch": int, "index": int, "sums": dict | None, "metrics_bytes": int, "network": dict, "optimizer": dict}
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
 
 Result = TypeVar("Result")
@@ -140,13 +142,15 @@ def train(
     if folder is not None:
         if resume and (folder / CHECKPOINT).is_file():
             state = _load(folder, learner, config)
+        elif (folder / METRICS).is_file():
+            raise RatespikeError(f"{folder}: has metrics but no {CHECKPOINT}; the run cannot go on")
         else:
             _save(folder, learner, state)
         history = _cut_metrics(folder, state.metrics_bytes)
     done = state.epoch * learner.steps_per_epoch + state.index
     total = config.epochs * learner.steps_per_epoch
     with (
-        _writer(folder, done) as write_scalar,
+        _writer(folder, done if resume else None) as write_scalar,
         _stop_signal(folder is not None) as stopped,
         bar(label=label, total=total, unit="step", initial=done) as progress,
     ):
@@ -180,7 +184,10 @@ def _steps(learner: Learner, state: _State) -> Iterator[None]:
         group["lr"] = learner.learning_rate(state.epoch)
     for index in range(state.index, learner.steps_per_epoch):
         state.sums = _add(state.sums, _step(learner, state.epoch, index))
-        learner.optimizer.step()
+        try:
+            learner.optimizer.step()
+        except RuntimeError as error:
+            raise RatespikeError(f"the optimiser failed in epoch {state.epoch + 1}: {error}") from None
         state.index = index + 1
         yield
 
@@ -191,12 +198,15 @@ class StoppedError(RatespikeError):
     exit_status = 130
 
 
-def open_run(folder: Path, config: DataclassInstance, *, resume: bool) -> None:
+def open_run(folder: Path, config: DataclassInstance, *, resume: bool, extendable: bool = True) -> None:
     """Make `folder` the folder of a run, before any work: write its config, or check it when resuming.
+
+    A resumed run may have another device, and, where it is `extendable`, another number of epochs, though not fewer
+    than it has done; both are noted in its config. A run whose learning rate depends on its length is not extendable.
 
     Raises:
         UsageError: the folder holds something else, or a finished or started run and `resume` is False, or a run of
-            another configuration (more epochs and another device are allowed, and noted in its config).
+            another configuration.
     """
     claim_folder(folder, CONFIG)
     path = folder / CONFIG
@@ -204,12 +214,29 @@ def open_run(folder: Path, config: DataclassInstance, *, resume: bool) -> None:
         if not resume:
             raise UsageError(f"{folder}: holds a run already; --resume goes on with it, or choose another --out")
         before = configs.loads(type(config), configs.read_text(path), str(path))
-        changed = [name for name in configs.differences(before, config) if name not in ("run.epochs", "run.device")]
+        free = {"run.device", "run.epochs"} if extendable else {"run.device"}
+        changed = [name for name in configs.differences(before, config) if name not in free]
         if changed:
             raise UsageError(f"{folder}: is a run of another configuration, it differs in {', '.join(changed)}")
+        run: RunConfig = vars(config)["run"]
+        done = _read(folder)["epoch"] if (folder / CHECKPOINT).is_file() else 0
+        if done > run.epochs:
+            raise UsageError(f"{folder}: has {done} epochs done already, more than the {run.epochs} asked for")
+        sweep(folder)
     elif resume:
         raise UsageError(f"{folder}: no run to resume, there is no {CONFIG}")
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            path.touch(exist_ok=False)  # of two that start at once, one wins
+        except FileExistsError:
+            raise UsageError(f"{folder}: another run has just started there; choose another --out") from None
     write_text(path, configs.dumps(config))
+
+
+def run_files(folder: Path) -> list[Path]:
+    """The files that make a run, which nobody should overwrite."""
+    return [folder / name for name in (CONFIG, METRICS, CHECKPOINT)]
 
 
 def rehearse(learner: Learner) -> None:
@@ -233,8 +260,8 @@ def load_weights(folder: Path, network: nn.Module) -> None:
 def _step(learner: Learner, epoch: int, index: int) -> Mapping[str, Tensor]:
     try:
         return learner.step(epoch, index)
-    except torch.cuda.OutOfMemoryError:
-        raise RatespikeError("the GPU's memory is full; take a smaller batch or a narrower network") from None
+    except (torch.OutOfMemoryError, MemoryError):
+        raise RatespikeError("the memory is full; take a smaller batch or a narrower network") from None
     except torch._dynamo.exc.TorchDynamoException as error:
         reason = str(error).strip().splitlines()[0]
         raise RatespikeError(f"torch.compile failed ({reason}); run without --compile") from None
@@ -252,8 +279,8 @@ def _means(state: _State) -> dict[str, float]:
     for name, value in means.items():
         if not abs(value) < float("inf"):
             raise RatespikeError(
-                f"{name} became {value} in epoch {state.epoch + 1}; the last good checkpoint is kept. "
-                "A smaller learning rate usually helps"
+                f"{name} became {value} in epoch {state.epoch + 1}; the checkpoint before is kept. "
+                "A smaller learning rate may help"
             )
     return means
 
@@ -270,34 +297,47 @@ def _append(path: Path, line: Mapping[str, Any], seconds: float) -> int:
 def _cut_metrics(folder: Path, size: int) -> list[dict[str, Any]]:
     """Cut lines that were written after the checkpoint; return what is left, without the times."""
     path = folder / METRICS
-    if not path.is_file():
+    if not path.is_file() and not size:
         return []
+    if not path.is_file() or path.stat().st_size < size:
+        raise RatespikeError(f"{path}: lacks epochs that the checkpoint has; the run cannot go on")
     if path.stat().st_size > size:
         os.truncate(path, size)
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+    except (ValueError, AttributeError):
+        raise RatespikeError(f"{path}: damaged; the run cannot go on") from None
 
 
 def _save(folder: Path, learner: Learner, state: _State) -> None:
-    with whole_file(folder / CHECKPOINT) as part:
-        content = {
-            "format": FORMAT,
-            "epoch": state.epoch,
-            "index": state.index,
-            "sums": state.sums,
-            "metrics_bytes": state.metrics_bytes,
-            "network": learner.network.state_dict(),
-            "optimizer": learner.optimizer.state_dict(),
-        }
-        torch.save(content, part)
+    for name, parameter in learner.network.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise RatespikeError(
+                f"{name} is no longer finite in epoch {state.epoch + 1}; the checkpoint before is kept"
+            )
+    content = {
+        "format": FORMAT,
+        "epoch": state.epoch,
+        "index": state.index,
+        "sums": state.sums,
+        "metrics_bytes": state.metrics_bytes,
+        "network": learner.network.state_dict(),
+        "optimizer": learner.optimizer.state_dict(),
+    }
+    buffer = BytesIO()
+    torch.save(content, buffer)
+    write_bytes(folder / CHECKPOINT, buffer.getvalue())
 
 
 def _read(folder: Path) -> dict[str, Any]:
     path = folder / CHECKPOINT
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(content, dict) or content["format"] != FORMAT:
+        if not isinstance(content, dict) or content.get("format") != FORMAT or not content.keys() >= KEYS.keys():
             raise RatespikeError(f"{path}: not a checkpoint of this version of ratespike")
+        if not all(isinstance(content[key], kind) for key, kind in KEYS.items()):
+            raise RatespikeError(f"{path}: damaged: {', '.join(KEYS)} are not what they should be")
     except FileNotFoundError:
         raise RatespikeError(f"{folder}: no checkpoint; is it the folder of a run?") from None
     except RatespikeError:
@@ -328,14 +368,14 @@ def _load(folder: Path, learner: Learner, config: RunConfig) -> _State:
 
 
 @contextmanager
-def _writer(folder: Path | None, step: int) -> Iterator[Callable[[str, float, int], None]]:
+def _writer(folder: Path | None, step: int | None) -> Iterator[Callable[[str, float, int], None]]:
     """TensorBoard's scalars; what was written after the checkpoint is purged by the step."""
     if folder is None:
         yield lambda name, value, at: None
         return
     from torch.utils.tensorboard import SummaryWriter
 
-    with SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None) as writer:
+    with SummaryWriter(str(folder / "tensorboard"), purge_step=None if step is None else step + 1) as writer:
         yield lambda name, value, at: writer.add_scalar(name, value, at)
 
 

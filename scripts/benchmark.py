@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 
 from foundation.errors import UsageError
-from foundation.files import write_json
+from foundation.files import check_target, write_json
 from foundation.progress import bar
 from ratenets.lpl.encoders import EncoderConfig, LayerLocalEncoder
 from ratenets.lpl.training import LPLConfig, LPLLearner
 from ratenets.run import Learner, RunConfig
+
+from .options import device_option
 
 Timed = Callable[[], object]
 
@@ -30,12 +32,22 @@ def command() -> None:
 
 
 def _options(run: Callable[..., None]) -> Callable[..., None]:
-    run = click.option("--json", "json_file", type=click.Path(path_type=Path), help="write the numbers here, too")(run)
-    run = click.option("--repeats", type=int, default=15, show_default=True, help="rounds; the median is reported")(run)
-    return click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N")(run)
+    run = click.option(
+        "--json", "json_file", type=click.Path(path_type=Path), callback=_target, help="write the numbers here, too"
+    )(run)
+    return click.option("--repeats", type=int, default=15, show_default=True, help="rounds; the median is reported")(
+        run
+    )
 
 
-@command.command()
+def _target(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    if value is not None:
+        check_target(value)
+    return value
+
+
+@command.command(short_help="LPL step against end-to-end passes.")
+@device_option
 @_options
 def deep(device: str, repeats: int, json_file: Path | None) -> None:
     """One step of layer-local LPL (views, losses, local gradients, Adam) against a bare end-to-end forward and
@@ -79,7 +91,8 @@ def _end_to_end(network: LayerLocalEncoder, x: Tensor) -> None:
     code.square().mean().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
 
-@command.command()
+@command.command(short_help="Converted network against a bare snnTorch loop.")
+@device_option
 @_options
 def bridge(device: str, repeats: int, json_file: Path | None) -> None:
     """The converted network in snnTorch and in Brian2 against a bare snnTorch loop over the same layers (64-4x64-10,
@@ -89,7 +102,7 @@ def bridge(device: str, repeats: int, json_file: Path | None) -> None:
 
     import spiking.brian.integrate_and_fire as brian
     import spiking.torch.integrate_and_fire as ours
-    from spiking.brian.feedforward import code_generation
+    from spiking.brian.running import code_generation
     from spiking.integrate_and_fire import IFLayer, IFNetwork
 
     where = RunConfig(device=device).torch_device()
@@ -129,21 +142,20 @@ def bridge(device: str, repeats: int, json_file: Path | None) -> None:
     _report("bridge", rows, "bare snnTorch loop", "ms per 100 images", 1e3, json_file)
 
 
-@command.command()
+@command.command(short_help="Plastic Brian2 layer against one without plasticity.")
 @_options
-def spike(device: str, repeats: int, json_file: Path | None) -> None:
+def spike(repeats: int, json_file: Path | None) -> None:
     """A plastic spiking layer in Brian2 (64 inputs at 60 Hz, 64 neurons, 16 realisations: 65,536 synapses; dt 0.5 ms,
-    0.25 s) against the same layer without plasticity; numpy code, so nothing is compiled. Runs on the CPU.
+    0.25 s) against the same layer without plasticity; numpy code, so nothing is compiled; on the CPU.
     """
     import brian2 as b2
 
     from bridge.coding import frame_spikes
     from spiking.brian.current import current_layer, plain_layer
-    from spiking.brian.feedforward import code_generation, spike_source
+    from spiking.brian.feedforward import spike_source
+    from spiking.brian.running import code_generation, run_network
     from spiking.parameters import CurrentNeuron, LPLSynapse
 
-    if device != "cpu":
-        raise UsageError("--device: Brian2 runs on the cpu")
     rng = np.random.default_rng(0)
     dt, copies = 5e-4, 16
     spikes = frame_spikes(np.full((1, 64), 0.3), duration=0.25, r_max=200.0, dt=dt, copies=copies, generator=rng)
@@ -157,7 +169,7 @@ def spike(device: str, repeats: int, json_file: Path | None) -> None:
             objects = [*current_layer(source, weights, bias, neuron, rule, dt=dt, copies=copies)]
         else:
             objects = [*plain_layer(source, weights, bias, neuron, rule.axonal_delay, dt=dt, copies=copies)]
-        b2.Network(source, *objects).run(spikes.duration * b2.second, namespace={})
+        run_network(b2.Network(source, *objects), spikes.duration)
 
     with code_generation("numpy"):
         functions = {"without plasticity": partial(run, False), "LPL": partial(run, True)}

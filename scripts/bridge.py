@@ -10,17 +10,18 @@ import numpy as np
 
 from bridge.conversion import ConversionConfig, convert
 from bridge.report import simulate_and_report, simulate_images
-from foundation import config as configs
 from foundation.data.images import load_images
 from foundation.errors import UsageError
 from foundation.files import check_target, write_json
 from foundation.seeds import numpy_generator
 from ratenets.evaluation.readout import codes, fit
-from ratenets.lpl.training import LPLConfig, load_lpl, prepare
-from ratenets.run import CONFIG, RunConfig
+from ratenets.lpl.training import load_lpl, prepare
+from ratenets.run import RunConfig, run_files
 from spiking.integrate_and_fire import IFNetwork, IFResult, Simulator, Stimulus, load
 
-from .options import build_config, config_options, flag_values, root_option
+from .options import build_config, config_options, device_option, flag_values, root_option
+
+MOST_STEPS = 100_000
 
 
 @click.group()
@@ -28,10 +29,11 @@ def command() -> None:
     """Move weights, stimuli and plasticity between rate and spiking networks."""
 
 
-@command.command("convert")
+@command.command("convert", short_help="A trained run becomes a spiking network.")
 @click.argument("run", type=click.Path(path_type=Path))
 @config_options(ConversionConfig)
 @root_option
+@device_option
 @click.option("--data", metavar="NAME", help="calibrate and test on this dataset  [default: the run's]")
 @click.option("--steps", type=int, default=64, show_default=True, help="time steps per image in the report")
 @click.option("--seed", type=int, default=0, show_default=True, help="of Poisson input")
@@ -40,6 +42,7 @@ def command() -> None:
 def convert_command(
     run: Path,
     root: Path | None,
+    device: str,
     data: str | None,
     steps: int,
     seed: int,
@@ -52,11 +55,9 @@ def convert_command(
     The readout is a linear one of the last layer, fitted to all training labels. The scales are measured on the
     training images, the report is about the test images.
     """
-    _check(steps, out, json_file)
+    _check(steps, [out, json_file], run_files(run))
     conversion = build_config(ConversionConfig(), None, flag_values(ConversionConfig, flags))
-    config = configs.loads(LPLConfig, configs.read_text(run / CONFIG), str(run / CONFIG))
-    images = load_images(data or config.data, root)
-    encoder, config = load_lpl(run, images.image_shape)
+    encoder, config, images = load_lpl(run, data=data, root=root, device=device)
     train, test = prepare(images.train_images, config.run), prepare(images.test_images, config.run)
     readout = fit(codes(encoder, train)[-1], images.train_labels)
     network = convert(encoder, readout, train, conversion)
@@ -67,7 +68,7 @@ def convert_command(
         test,
         images.test_labels,
         steps=steps,
-        simulator=_simulator("snntorch", "cpu"),
+        simulator=_simulator("snntorch", device),
         generator=numpy_generator(seed, "input spikes"),
     ).report
     network.save(out)
@@ -78,14 +79,16 @@ def convert_command(
     click.echo(f"{out}: {report.flips} of {report.images} images are classified differently after {steps} steps")
 
 
-@command.command()
+@command.command(short_help="Run a converted network on a dataset.")
 @click.argument("file", type=click.Path(path_type=Path))
 @root_option
 @click.option("--data", metavar="NAME", default="digits", show_default=True, help="show its test images")
 @click.option("--images", type=int, default=0, help="only the first N of them  [default: all]")
 @click.option("--steps", type=int, default=32, show_default=True, help="time steps per image")
-@click.option("--backend", type=click.Choice(["snntorch", "brian2"]), default="snntorch", show_default=True)
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N; snntorch only")
+@click.option(
+    "--backend", type=click.Choice(["snntorch", "brian2"]), default="snntorch", show_default=True, help="simulator"
+)
+@device_option
 @click.option("--seed", type=int, default=0, show_default=True, help="of Poisson input")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="write the numbers to this file, too")
 def simulate(
@@ -100,7 +103,7 @@ def simulate(
     json_file: Path | None,
 ) -> None:
     """Run the converted network in FILE on a dataset: accuracy against time steps, spikes per layer."""
-    _check(steps, json_file)
+    _check(steps, [json_file], [file])
     if images < 0:
         raise UsageError(f"--images: must not be negative, got {images}")
     if backend == "brian2" and device != "cpu":
@@ -108,6 +111,8 @@ def simulate(
     simulator = _simulator(backend, device)
     network = load(file)
     dataset = load_images(data, root)
+    if images > len(dataset.test_images):
+        raise UsageError(f"--images: {data} has {len(dataset.test_images)} test images, got {images}")
     rows = slice(images or None)
     x = dataset.test_images[rows].reshape(len(dataset.test_images[rows]), -1) / 255
     generator = numpy_generator(seed, "input spikes")
@@ -123,19 +128,21 @@ def simulate(
         write_json(json_file, {"images": len(x), "accuracy": accuracy, "spikes_per_image": spikes})
 
 
-def _check(steps: int, *targets: Path | None) -> None:
-    """What would otherwise fail after the work."""
-    if steps < 1:
-        raise UsageError(f"--steps: must be at least 1, got {steps}")
+def _check(steps: int, targets: list[Path | None], inputs: list[Path]) -> None:
+    """What would otherwise fail after the work, or destroy what it reads."""
+    if not 1 <= steps <= MOST_STEPS:
+        raise UsageError(f"--steps: must lie in 1 to {MOST_STEPS:,}, got {steps}")
+    taken = list(inputs)
     for target in targets:
         if target is not None:
-            check_target(target)
+            check_target(target, *taken)
+            taken.append(target)
 
 
 def _simulator(backend: str, device: str) -> Simulator:
     if backend == "brian2":
         import spiking.brian.integrate_and_fire as brian
-        from spiking.brian.feedforward import code_generation
+        from spiking.brian.running import code_generation
 
         def without_compiler(network: IFNetwork, stimulus: Stimulus, steps: int, *, spikes: bool = False) -> IFResult:
             with code_generation("numpy"):  # compiling would take longer than running

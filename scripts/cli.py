@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+from typing import NoReturn
 
 import click
 
 from foundation.errors import RatespikeError
+
+# Idle threads that spin, as OpenMP's do by default, stall everything where another program has the other cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 COMMANDS = {  # name: (module, what `--help` says)
     "demo": ("ratespike.demo", "The whole tour on bundled data, with a report at the end."),
@@ -55,8 +60,15 @@ def main() -> None:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         name = context.command_path if context is not None else "ratespike"
-        click.echo(f"{name}: {error.format_message()} See `{name} --help`.", err=True)
-        sys.exit(error.exit_code)
+        _fail(f"{error.format_message()} See `{name} --help`.", error.exit_code, name)
     except RatespikeError as error:
-        click.echo(f"ratespike: {error}", err=True)
-        sys.exit(error.exit_status)
+        _fail(str(error), error.exit_status)
+    except MemoryError as error:
+        _fail(f"not enough memory: {error}", 1)
+    except OSError as error:
+        _fail(f"{error.filename or 'the system'}: {error.strerror or error}", 1)
+
+
+def _fail(message: str, status: int, name: str = "ratespike") -> NoReturn:
+    click.echo(f"{name}: {' '.join(message.split())}", err=True)
+    sys.exit(status)

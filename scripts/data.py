@@ -10,12 +10,7 @@ from foundation.data.catalogue import DATASETS, Dataset, data_root, find
 from foundation.data.official import cheap_fault, mending_command
 from foundation.errors import UsageError
 
-ROOT = click.option(
-    "--root",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Folder of the datasets; default: $RATESPIKE_DATA, else the user's cache folder.",
-)
+from .options import root_option
 
 
 @click.group()
@@ -24,7 +19,7 @@ def command() -> None:
 
 
 @command.command("list")
-@ROOT
+@root_option
 def list_datasets(root: Path | None) -> None:
     """Show every dataset: its size, its licence, and whether it is there.
 
@@ -55,7 +50,7 @@ def list_datasets(root: Path | None) -> None:
 
 @command.command("get")
 @click.argument("names", metavar="NAME...", nargs=-1)
-@ROOT
+@root_option
 @click.option(
     "--mirror",
     metavar="URL",

@@ -13,9 +13,9 @@ from foundation.errors import UsageError
 from foundation.files import check_target, write_json
 from ratenets.evaluation.layerwise import layerwise, pixel_baseline, table
 from ratenets.lpl.training import LPLConfig, load_lpl, prepare, train_lpl
-from ratenets.run import CONFIG
+from ratenets.run import CONFIG, run_files
 
-from .options import build_config, config_options, flag_values, root_option
+from .options import build_config, config_options, device_option, flag_values, root_option
 
 
 @click.group()
@@ -23,7 +23,7 @@ def command() -> None:
     """Train rate networks with local learning rules, and read them out."""
 
 
-@command.command()
+@command.command(short_help="Train an encoder with layer-local LPL.")
 @config_options(LPLConfig)
 @root_option
 @click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file of settings; options win over it")
@@ -55,19 +55,20 @@ def lpl(root: Path | None, file: Path | None, out: Path, resume: bool, **flags: 
     click.echo(f"{out}: trained for {len(history)} epochs; now `ratespike deep readout {out}`")
 
 
-@command.command()
+@command.command(short_help="Read out every layer of a trained run.")
 @click.argument("run", type=click.Path(path_type=Path))
 @root_option
+@device_option
 @click.option("--labels", type=int, default=100, show_default=True, help="labels of the few-label readout, all classes")
 @click.option("--draws", type=int, default=5, show_default=True, help="random choices of these labels to average over")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="write the numbers to this file, too")
-def readout(run: Path, root: Path | None, labels: int, draws: int, json_file: Path | None) -> None:
+def readout(run: Path, root: Path | None, device: str, labels: int, draws: int, json_file: Path | None) -> None:
     """Linear readout of every layer of a trained RUN, with few labels and with all, beside raw pixels."""
+    if draws < 1:
+        raise UsageError(f"--draws: must be at least 1, got {draws}")
     if json_file is not None:
-        check_target(json_file)
-    config = configs.loads(LPLConfig, configs.read_text(run / CONFIG), str(run / CONFIG))
-    images = load_images(config.data, root)
-    encoder, config = load_lpl(run, images.image_shape)
+        check_target(json_file, *run_files(run))
+    encoder, config, images = load_lpl(run, root=root, device=device)
     seed = config.run.seed
     train_x, test_x = prepare(images.train_images, config.run), prepare(images.test_images, config.run)
     rows = [pixel_baseline(images, labels, draws, seed)]

@@ -11,6 +11,7 @@ import click
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 import spiking.brian.integrate_and_fire as brian
 import spiking.torch.integrate_and_fire as snntorch
@@ -37,9 +38,9 @@ from ratenets.evaluation.readout import codes, fit
 from ratenets.lpl.encoders import EncoderConfig, LayerLocalEncoder
 from ratenets.lpl.objective import EPSILON, Coefficients
 from ratenets.lpl.training import LPLConfig, build_network, prepare, train_lpl
-from ratenets.run import CONFIG, RunConfig
+from ratenets.run import CONFIG, RunConfig, StoppedError
 from ratenets.sequences.augmentation import image_sequence
-from spiking.brian.feedforward import code_generation
+from spiking.brian.running import code_generation
 from spiking.integrate_and_fire import IFNetwork, IFResult
 
 MARKER = "demo.toml"
@@ -104,8 +105,8 @@ class Plasticity:
     slow: Comparison  # at a tenth of them
     slow_rate: float  # Hz for an activation of 1
     learned: Learned
-    before: float  # accuracy of layer 1 with few labels
-    after: float
+    before: tuple[float, float]  # accuracy of layer 1 with few labels, mean and standard deviation over their choices
+    after: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -134,16 +135,19 @@ def command(out: Path, seed: int, seeds: int, epochs: int) -> None:
 
     Trains small networks with Latent Predictive Learning, reads them out layer by layer, turns one into a spiking
     network (snnTorch and Brian2), lets a spiking layer learn by the same rule, and writes a report with figures into
-    --out. About a minute and a half on two cores. A demo that was stopped goes on where it was.
+    --out. About a minute on one core. A demo that was stopped goes on where it was.
     """
     config = DemoConfig(seed=seed, seeds=seeds, epochs=epochs)
     open_demo(out, config)
     torch.set_num_threads(1)  # these matrices are too small to share, and a busy second core would stall them
-    with code_generation("numpy"):  # nothing to compile, so nothing to wait for
-        tour = take(config, out)
-    from .demo_report import write_report
+    try:
+        with threadpool_limits(1), code_generation("numpy"):  # nothing to compile, so nothing to wait for
+            tour = take(config, out)
+        from .demo_report import write_report
 
-    write_report(tour, out)
+        write_report(tour, out)
+    except (StoppedError, KeyboardInterrupt):
+        raise StoppedError(f"stopped; the same command goes on from what is in {out}") from None
     click.echo(f"\n{(out / 'report.md').read_text(encoding='utf-8')}\n")
     click.echo(f"This report, with its figures, is in {out / 'report.md'} ({tour.seconds:.0f} s).")
 
@@ -155,7 +159,7 @@ def open_demo(out: Path, config: DemoConfig) -> None:
     if path.is_file():
         before = configs.loads(DemoConfig, configs.read_text(path), str(path))
         if changed := configs.differences(before, config):
-            raise UsageError(f"{out}: holds a demo with another {', '.join(changed)}; choose another --out")
+            raise UsageError(f"{out}: holds a demo with another choice of {', '.join(changed)}; choose another --out")
     write_text(path, configs.dumps(config))
 
 
@@ -247,16 +251,18 @@ def _plasticity(config: DemoConfig, network: IFNetwork, images: ImageSet) -> Pla
         coefficients = run.coefficients
         balance = balanced_lambda(activation, statistics, scale, coefficients.pull, coefficients.push, EPSILON)
         label = f"{comparison.realisations} realisations at {comparison.unit_rate:g} Hz"
-        return compare(frames, weight, bias, statistics, comparison, balance=balance, label=label), statistics
+        return compare(
+            frames, weight, bias, comparison, statistics=statistics, balance=balance, label=label
+        ), statistics
 
     fast, statistics = at(config.comparison)
     slow_rate = config.comparison.unit_rate / 10
     slow, _ = at(replace(config.comparison, unit_rate=slow_rate, realisations=2))
     learned = learn(frames, weight, bias, statistics, config.comparison, fast, relative_change=config.learning)
 
-    def accuracy(weight: NDArray[np.float64]) -> float:
+    def accuracy(weight: NDArray[np.float64]) -> tuple[float, float]:
         train_x, test_x = (x.reshape(len(x), -1) / 255 for x in (images.train_images, images.test_images))
-        before, after = (np.maximum(x @ weight.T + bias, 0) for x in (train_x, test_x))
-        return few_label_accuracy(before, after, images, config.labels, config.draws, config.seed)[0]
+        train_z, test_z = (np.maximum(x @ weight.T + bias, 0) for x in (train_x, test_x))
+        return few_label_accuracy(train_z, test_z, images, config.labels, config.draws, config.seed)
 
     return Plasticity(fast, slow, slow_rate, learned, accuracy(weight), accuracy(learned.weights))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from foundation.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, letter, panels, styled
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 COLOURS = {"LPL": BLUE, "predictive off": VERMILLION, "untrained": GREY}
 LAYERS = (SKY, BLUE, GREEN, PURPLE, ORANGE, VERMILLION, BLACK, GREY)
 TERMS = ("predictive", "Hebbian", "LPL")
+DENSITY = LinearSegmentedColormap.from_list("density", [SKY, BLUE, BLACK])  # a single point is seen, too
 
 
 @styled
@@ -77,6 +79,7 @@ def accuracy(tour: Tour) -> Figure:
         values = 100 * np.array(conversion.report.spiking_accuracy)
         axis.plot(np.arange(1, len(values) + 1), values, color=colour, label=label)
     axis.axhline(100 * tour.spikes.analog.report.rate_accuracy, color=BLACK, ls=":", lw=1, label="rate network")
+    axis.axhline(100 / tour.images.n_classes, color=GREY, ls="--", lw=1, label="chance")
     axis.set(xlabel="time steps", ylabel="test accuracy (%)", xscale="log", ylim=(0, 102))
     ticks = [1, 2, 4, 8, 16, 32, 64]
     axis.set_xticks(ticks, [str(tick) for tick in ticks])
@@ -93,7 +96,7 @@ def rates(tour: Tour) -> Figure:
     pairs = zip(spikes.network.layers, spikes.analog.activations, spikes.analog.rates, strict=True)
     for axis, (layer, activation, rate) in zip(axes, pairs, strict=True):
         units = activation / layer.scale, rate / layer.scale
-        axis.hexbin(*units, gridsize=40, bins="log", cmap="Blues", mincnt=1, linewidths=0.1)
+        axis.hexbin(*units, gridsize=40, bins="log", cmap=DENSITY, mincnt=1, linewidths=0.1)
         top = max(1.0, units[0].max())
         axis.plot([0, 1, top], [0, 1, 1], color=BLACK, lw=0.8, ls=":")
         axis.set(xlabel="activation / scale", title=layer.name)
@@ -108,12 +111,12 @@ def raster(tour: Tour) -> Figure:
     figure, axes = panels(1, 2, width=3.4, height=3.6, width_ratios=[1, 2.6])
     image = tour.images.test_images[spikes.example_index, 0]
     axes[0].imshow(image, cmap="gray_r", interpolation="nearest")
-    axes[0].set(xticks=[], yticks=[], title=f"a {tour.images.test_labels[spikes.example_index]}")
+    axes[0].set(xticks=[], yticks=[], title=f"input: a digit {tour.images.test_labels[spikes.example_index]}")
     axes[0].spines[:].set_visible(False)
     base = 0
     for layer, spike, colour in zip(spikes.network.layers, spikes.example.spikes, LAYERS, strict=False):
         step, unit = np.nonzero(spike[0])
-        axes[1].scatter(step + 1, unit + base, s=1.2, color=colour, linewidths=0)
+        axes[1].scatter(step + 1, unit + base, s=2.5, color=colour, linewidths=0)
         base += layer.units
     centres = np.cumsum([0, *(layer.units for layer in spikes.network.layers)])
     axes[1].set_yticks((centres[1:] + centres[:-1]) / 2, [layer.name for layer in spikes.network.layers])
@@ -128,7 +131,8 @@ def plasticity(tour: Tour) -> Figure:
     result = tour.plasticity.fast
     figure, axes = panels(1, 3, width=3.2, height=2.9)
     rate, spiking = (updates["LPL"] / np.abs(updates["LPL"]).max() for updates in (result.rate, result.spiking))
-    axes[0].hexbin(rate.ravel(), spiking.ravel(), gridsize=60, bins="log", cmap="Blues", mincnt=1, linewidths=0.1)
+    axes[0].hexbin(rate.ravel(), spiking.ravel(), gridsize=60, bins="log", cmap=DENSITY, mincnt=1, linewidths=0.1)
+    axes[0].axline((0, 0), slope=1, color=BLACK, lw=0.8, ls=":")
     axes[0].axhline(0, color=GREY, lw=0.6)
     axes[0].axvline(0, color=GREY, lw=0.6)
     axes[0].set(xlabel="rate update (of the largest)", ylabel="spiking update (of the largest)")
@@ -138,6 +142,8 @@ def plasticity(tour: Tour) -> Figure:
     for offset, (hertz, comparison), colour in zip((0.2, -0.2), by_rate.items(), (BLUE, SKY), strict=True):
         values = [np.median(comparison.terms[term].cosine) for term in TERMS]
         axes[2].bar(x - offset, values, 0.38, color=colour, label=f"{hertz:g} Hz")
+        shuffled = [np.median(comparison.terms[term].shuffled) for term in TERMS]
+        axes[2].hlines(shuffled, x - offset - 0.19, x - offset + 0.19, color=BLACK, lw=1.5, linestyles=(0, (2, 1)))
     axes[2].axhline(0, color=BLACK, lw=0.6)
     axes[2].set_xticks(x, TERMS)
     axes[2].set(ylabel="cosine, median over units", ylim=(min(0.0, axes[2].get_ylim()[0]), 1.35), yticks=[0, 0.5, 1])
@@ -148,17 +154,22 @@ def plasticity(tour: Tour) -> Figure:
 
 def _cosines(axis: Axes, tour: Tour) -> None:
     """Per unit: cosine, noise ceiling and controls of each term."""
-    groups = (("cosine", BLUE), ("ceiling", BLACK), ("shuffled", ORANGE), ("other", GREY))
-    names = {"cosine": "agreement", "ceiling": "noise ceiling", "shuffled": "shuffled in time", "other": "other unit"}
+    groups = {
+        "cosine": (BLUE, "agreement"),
+        "ceiling": (BLACK, "noise ceiling"),
+        "shuffled": (ORANGE, "inputs shuffled in time"),
+        "reordered": (PURPLE, "frames reordered"),
+        "other": (GREY, "another unit"),
+    }
     for place, term in enumerate(TERMS):
         agreement = tour.plasticity.fast.terms[term]
-        for offset, (key, colour) in zip((-0.3, -0.1, 0.1, 0.3), groups, strict=True):
+        for offset, (key, (colour, _)) in zip((-0.34, -0.17, 0, 0.17, 0.34), groups.items(), strict=True):
             values = getattr(agreement, key)
-            jitter = np.linspace(-0.06, 0.06, len(values))
+            jitter = np.linspace(-0.05, 0.05, len(values))
             axis.scatter(place + offset + jitter, values, s=4, color=colour, alpha=0.5, linewidths=0)
-            axis.plot([place + offset - 0.08, place + offset + 0.08], [np.median(values)] * 2, color=colour, lw=2)
-    for key, colour in groups:
-        axis.plot([], [], color=colour, lw=2, label=names[key])
+            axis.plot([place + offset - 0.07, place + offset + 0.07], [np.median(values)] * 2, color=colour, lw=2)
+    for colour, name in groups.values():
+        axis.plot([], [], color=colour, lw=2, label=name)
     axis.axhline(0, color=BLACK, lw=0.6)
     axis.set_xticks(range(len(TERMS)), TERMS)
     axis.set(ylabel="cosine of each unit's update", ylim=(-1, 1.05))
@@ -170,7 +181,8 @@ def updates(tour: Tour) -> Figure:
     """What the two rules would do to single units, as images of their input."""
     result = tour.plasticity.fast
     _, height, width = tour.images.image_shape
-    chosen = np.argsort(-np.linalg.norm(result.rate["LPL"], axis=1))[:8]
+    by_agreement = np.argsort(result.terms["LPL"].cosine)
+    chosen = by_agreement[np.linspace(0, len(by_agreement) - 1, min(8, len(by_agreement))).round().astype(int)]
     figure, axes = panels(2, len(chosen), width=0.95, height=1.05)
     for column, unit in enumerate(chosen):
         for row, (name, update) in enumerate((("rate", result.rate["LPL"]), ("spiking", result.spiking["LPL"]))):
@@ -183,5 +195,5 @@ def updates(tour: Tour) -> Figure:
             if column == 0:
                 axis.set_ylabel(name)
             if row == 0:
-                axis.set_title(f"unit {result.units[unit] + 1}", fontsize=8)
+                axis.set_title(f"{result.terms['LPL'].cosine[unit]:.2f}", fontsize=8)
     return figure

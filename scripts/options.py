@@ -87,10 +87,16 @@ def _on(value: bool) -> str:
     return "on" if value else "off"
 
 
+def device_option(command: Command) -> Command:
+    """`--device`: where to compute."""
+    return click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N")(command)
+
+
 def root_option(command: Command) -> Command:
     """`--root`: where the datasets are."""
     return click.option(
         "--root",
         type=click.Path(path_type=Path),
+        metavar="DIR",
         help="folder of the datasets  [default: $RATESPIKE_DATA, else the user's cache folder]",
     )(command)

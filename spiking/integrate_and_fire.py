@@ -12,6 +12,7 @@ for the logits. A unit's rate is in spikes per step, and at most 1.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.errors import RatespikeError, UsageError
-from foundation.files import whole_file
+from foundation.files import write_bytes
 
 FORMAT = 1
 Array = NDArray[np.float64]
@@ -116,7 +117,8 @@ class IFNetwork:
 
     def save(self, path: Path) -> None:
         """Write everything to one HDF5 file."""
-        with whole_file(path) as part, h5py.File(part, "w") as file:
+        buffer = BytesIO()
+        with h5py.File(buffer, "w") as file:
             file.attrs.update(
                 format=FORMAT,
                 kind="ratespike integrate-and-fire network",
@@ -132,6 +134,7 @@ class IFNetwork:
                 for key, units in (("weight", "threshold"), ("bias", "threshold / step"), ("scale", "activation")):
                     group.create_dataset(key, data=getattr(layer, key), fletcher32=True)  # damage is noticed
                     group[key].attrs["units"] = units
+        write_bytes(path, buffer.getvalue())
 
 
 def load(path: Path) -> IFNetwork:
@@ -148,14 +151,20 @@ def load(path: Path) -> IFNetwork:
                 raise RatespikeError(f"{path}: not an integrate-and-fire network of this version of ratespike")
             groups = [file["layers"][str(number)] for number in range(len(file["layers"]))]
             layers = [
-                IFLayer(str(g.attrs["name"]), *(np.asarray(g[key], dtype=float) for key in ("weight", "bias", "scale")))
-                for g in groups
+                IFLayer(str(g.attrs["name"]), *(_stored(g[key]) for key in ("weight", "bias", "scale"))) for g in groups
             ]
             initial, coding = float(file.attrs["initial_potential"]), str(file.attrs["input_coding"])
             return IFNetwork(tuple(layers[:-1]), layers[-1], initial, coding)
     except (OSError, KeyError, TypeError, ValueError, IndexError, RuntimeError, UsageError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RatespikeError(f"{path}: damaged, or not a network file ({reason})") from None
+
+
+def _stored(dataset: h5py.Dataset) -> Array:
+    """A dataset's content, if the file is large enough to hold what it declares."""
+    if dataset.id.get_storage_size() < dataset.nbytes:
+        raise ValueError(f"{dataset.name} declares {dataset.nbytes:,} bytes and stores fewer")
+    return np.asarray(dataset, dtype=float)
 
 
 @dataclass(frozen=True)

@@ -7,20 +7,18 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--device", default="cpu", help="device of the tests that can run on a GPU: cpu, cuda")
-
-
-@pytest.fixture
-def device(request: pytest.FixtureRequest) -> str:
-    return str(request.config.getoption("--device"))
+    parser.addoption("--device", help="run what can run on a GPU there alone: cpu or cuda  [default: on both]")
 
 
 @pytest.fixture(params=["cpu", "cuda"])
 def each_device(request: pytest.FixtureRequest) -> str:
-    """The CPU, and the GPU where there is one."""
+    """The CPU, and the GPU where there is one; with `--device cuda` the GPU alone, and it must be there."""
     import torch
 
-    if request.param == "cuda" and not torch.cuda.is_available():
+    asked = request.config.getoption("--device")
+    if asked not in (None, request.param):
+        pytest.skip(f"asked for {asked}")
+    if request.param == "cuda" and asked is None and not torch.cuda.is_available():
         pytest.skip("no GPU on this machine")
     return str(request.param)
 

@@ -47,7 +47,6 @@ class _NotingUnpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"names {full_name}, which a CIFAR-10 file does not need")
         return known[full_name]
 
-    # Methods, because a pickle cannot change anything on a bound method.
     def _array(self, *arguments: object) -> _Noted:
         return _Noted("array", arguments)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from foundation import config as configs
 from foundation.config import setting
-from foundation.data.images import ImageSet
-from foundation.errors import UsageError
+from foundation.data.images import ImageSet, load_images
+from foundation.errors import RatespikeError, UsageError
 from foundation.seeds import derive
 from ratenets.lpl import encoders
 from ratenets.lpl.encoders import EncoderConfig, LayerLocalEncoder
@@ -71,7 +71,7 @@ def warmup_cosine(epoch: int, *, base: float, final: float, warmup: int, epochs:
     that would reach `final` at epoch `epochs` (Halvagal & Zenke 2023, Methods; `lr_schedule.npz`).
     """
     if epoch < warmup:
-        return base * epoch / (warmup - 1) if warmup > 1 else base
+        return base * epoch / max(warmup - 1, 1)
     phase = (epoch - warmup) / (epochs - warmup)
     return final + (base - final) * (1 + math.cos(math.pi * phase)) / 2
 
@@ -84,8 +84,8 @@ class LPLLearner:
         rows = config.train_images or len(images)
         if rows > len(images):
             raise UsageError(f"train_images: {config.data} has {len(images)}, got {rows}")
-        if config.run.compile and config.gradients == "closed-form":
-            raise UsageError("run.compile: goes with gradients = autograd")
+        if config.gradients == "closed-form" and (config.run.compile or config.run.precision == "bfloat16"):
+            raise UsageError("run.compile and bfloat16 go with gradients = autograd")
         self.config = config
         self.images = prepare(images[:rows], config.run)
         self.network = build_network(config, images.shape[1:])
@@ -155,8 +155,13 @@ class LPLLearner:
 def build_network(config: LPLConfig, image_shape: tuple[int, ...]) -> LayerLocalEncoder:
     """The encoder of a configuration at its initial weights, for images of shape (C, H, W)."""
     channels, height, width = image_shape
-    network = encoders.build(config.encoder, (channels, height, width), derive(config.run.seed, "weights"))
-    return network.to(config.run.torch_device(), config.run.dtype)
+    try:
+        network = encoders.build(config.encoder, (channels, height, width), derive(config.run.seed, "weights"))
+        return network.to(config.run.torch_device(), config.run.dtype)
+    except RuntimeError as error:
+        if "allocate" not in str(error) and not isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise RatespikeError("the network does not fit into memory; take fewer units, or a smaller width") from None
 
 
 def train_lpl(
@@ -169,19 +174,36 @@ def train_lpl(
     learner = LPLLearner(config, images.train_images)
     if folder is not None:
         rehearse(learner)
-        open_run(folder, config, resume=resume)
+        open_run(folder, config, resume=resume, extendable=not config.warmup_epochs)
     history = train(learner, config.run, folder, resume=resume, label=label)
     return learner.network, history
 
 
-def load_lpl(folder: Path, image_shape: tuple[int, ...]) -> tuple[LayerLocalEncoder, LPLConfig]:
-    """The trained encoder of a run, and its configuration.
+class Trained(NamedTuple):
+    """A trained encoder, its configuration on the device at hand, and a dataset that it takes."""
+
+    encoder: LayerLocalEncoder
+    config: LPLConfig
+    images: ImageSet
+
+
+def load_lpl(folder: Path, *, data: str | None = None, root: Path | None = None, device: str = "cpu") -> Trained:
+    """Load a run, wherever it was trained, with its dataset, or with another of the same image shape.
+
+    Args:
+        folder: of the run.
+        data: name of the dataset; None: the run's own.
+        root: of the datasets.
+        device: where the encoder is to be.
 
     Raises:
-        RatespikeError: the folder is no run, or its checkpoint is damaged or of another network.
+        RatespikeError: the folder is no run, its checkpoint is damaged or of another network, the data are missing.
     """
     path = folder / CONFIG
     config = configs.loads(LPLConfig, configs.read_text(path), str(path))
-    network = build_network(config, image_shape)
+    config = replace(config, run=replace(config.run, device=device))
+    config.run.torch_device()
+    images = load_images(data or config.data, root)
+    network = build_network(config, images.image_shape)
     load_weights(folder, network)
-    return network, config
+    return Trained(network, config, images)

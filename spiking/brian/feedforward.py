@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import brian2 as b2
@@ -11,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from foundation.errors import UsageError
-from foundation.progress import bar
 from spiking.brian.current import current_layer
 from spiking.brian.plasticity import Floats
+from spiking.brian.running import run_network
 from spiking.parameters import CurrentNeuron, LPLSynapse
 from spiking.stimuli import SpikeEvents
 
@@ -90,9 +88,7 @@ def run_layer(
     if phi is not None:
         layer.lpl.post.phi_i = np.repeat(np.asarray(phi, dtype=float), units)
     monitor = b2.SpikeMonitor(layer.neurons)
-    network = b2.Network(source, *layer, monitor)
-    with _reporting(label, spikes.duration) as report:
-        network.run(spikes.duration * b2.second, namespace={}, report=report, report_period=0.5 * b2.second)
+    run_network(b2.Network(source, *layer, monitor), spikes.duration, label=label)
     return LayerRun(
         layer.weights(),
         layer.gradient(),
@@ -105,25 +101,3 @@ def spike_source(spikes: SpikeEvents) -> b2.SpikeGeneratorGroup:
     """Recorded spikes as a Brian2 source."""
     times = spikes.step * spikes.dt * b2.second
     return b2.SpikeGeneratorGroup(spikes.lines, spikes.source, times, dt=spikes.dt * b2.second, sorted=True)
-
-
-@contextmanager
-def _reporting(label: str, duration: float) -> Iterator[Callable[[object, float, object, object], None]]:
-    """Brian2's progress as one of our bars."""
-    with bar(label=label, total=round(duration, 3), unit="s") as progress:
-
-        def report(elapsed: object, completed: float, start: object, length: object) -> None:
-            progress.update(round(completed * duration, 3) - progress.n)
-
-        yield report
-
-
-@contextmanager
-def code_generation(target: str) -> Iterator[None]:
-    """Brian2's `codegen.target` for a while: "numpy" (no compiler, no waiting), "cython", or "auto"."""
-    before = b2.prefs.codegen.target
-    b2.prefs.codegen.target = target
-    try:
-        yield
-    finally:
-        b2.prefs.codegen.target = before

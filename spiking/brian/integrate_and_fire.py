@@ -8,6 +8,7 @@ import brian2 as b2
 import numpy as np
 
 from foundation.errors import UsageError
+from spiking.brian.running import run_network
 from spiking.integrate_and_fire import IFLayer, IFNetwork, IFResult, Stimulus
 
 DT = 1 * b2.ms
@@ -49,7 +50,7 @@ def simulate(network: IFNetwork, stimulus: Stimulus, steps: int, *, spikes: bool
     objects += [group.run_regularly("u += bias", when=SLOT, order=10 * n) for n, group in enumerate(groups)]
     monitors = [b2.SpikeMonitor(group, when="end") for group in groups]
     potential = b2.StateMonitor(readout, "u", record=True, when="end", dt=DT)
-    b2.Network(*objects, *monitors, potential).run(images * steps * DT, namespace={})
+    run_network(b2.Network(*objects, *monitors, potential), float(images * steps * DT))
     rasters = [_raster(monitor, images, steps, group.N) for monitor, group in zip(monitors, groups, strict=True)]
     return IFResult(
         rasters if spikes else [],

@@ -172,6 +172,45 @@ def test_a_checkpoint_with_code_in_it_runs_nothing(tmp_path):
     assert not (tmp_path / "trapped").exists()
 
 
+@pytest.mark.parametrize("content", [{"format": 1}, {"format": 2}, [1, 2], {"format": 1, "network": 3}])
+def test_a_checkpoint_that_lacks_something_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / CHECKPOINT)
+    with pytest.raises(RatespikeError, match=r"checkpoint\.pt"):
+        run.load_weights(tmp_path, nn.Linear(3, 1))
+
+
+@pytest.mark.parametrize("damage", ["gone", "short", "garbled"])
+def test_metrics_that_do_not_fit_the_checkpoint_are_not_overwritten(tmp_path, damage):
+    run.train(Line(), RunConfig(epochs=3), tmp_path)
+    path = tmp_path / METRICS
+    size = path.stat().st_size
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_text("x" * (size if damage == "garbled" else size - 1))
+    with pytest.raises(RatespikeError, match=r"metrics\.jsonl: .*the run cannot go on"):
+        run.train(Line(), RunConfig(epochs=4), tmp_path, resume=True)
+
+
+def test_metrics_without_a_checkpoint_are_not_overwritten(tmp_path):
+    run.train(Line(), RunConfig(epochs=2), tmp_path)
+    (tmp_path / CHECKPOINT).unlink()
+    before = metrics(tmp_path)
+    with pytest.raises(RatespikeError, match="has metrics but no checkpoint"):
+        run.train(Line(), RunConfig(epochs=3), tmp_path, resume=True)
+    assert metrics(tmp_path) == before
+
+
+def test_broken_weights_never_become_a_checkpoint(tmp_path):
+    learner = Line()
+    learner.learning_rate = lambda epoch: float("inf") if epoch == 1 else 0.1  # type: ignore[method-assign]
+    with pytest.raises(RatespikeError, match=r"no longer finite in epoch|became"):
+        run.train(learner, RunConfig(epochs=2), tmp_path)
+    content = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    assert content["epoch"] == 1
+    assert all(torch.isfinite(value).all() for value in content["network"].values())
+
+
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     run.train(Line(), RunConfig(epochs=1), tmp_path)
     with pytest.raises(RatespikeError, match="another network"):
@@ -204,6 +243,28 @@ class TestOpenRun:
         longer = LPLConfig(encoder=EncoderConfig(hidden=(4,)), run=RunConfig(epochs=1000))
         run.open_run(tmp_path, longer, resume=True)
         assert configs.loads(LPLConfig, (tmp_path / CONFIG).read_text()) == longer
+
+    def test_fewer_epochs_than_done_are_not(self, tmp_path):
+        run.open_run(tmp_path, self.config, resume=False)
+        run.train(Line(), RunConfig(epochs=3), tmp_path)
+        shorter = LPLConfig(encoder=EncoderConfig(hidden=(4,)), run=RunConfig(epochs=2))
+        with pytest.raises(UsageError, match="has 3 epochs done already"):
+            run.open_run(tmp_path, shorter, resume=True)
+        assert configs.loads(LPLConfig, (tmp_path / CONFIG).read_text()) == self.config
+
+    def test_a_run_whose_learning_rate_knows_its_length_keeps_it(self, tmp_path):
+        config = LPLConfig(encoder=EncoderConfig(hidden=(4,)), warmup_epochs=2, run=RunConfig(epochs=4))
+        run.open_run(tmp_path, config, resume=False, extendable=False)
+        longer = replace(config, run=RunConfig(epochs=5))
+        with pytest.raises(UsageError, match=r"differs in run\.epochs"):
+            run.open_run(tmp_path, longer, resume=True, extendable=False)
+
+    def test_what_a_killed_writer_left_is_no_obstacle_and_is_swept(self, tmp_path):
+        (tmp_path / ".config-abc123.part.toml").write_text("half")
+        run.open_run(tmp_path, self.config, resume=False)
+        (tmp_path / ".checkpoint-abc123.part.pt").write_text("half")
+        run.open_run(tmp_path, self.config, resume=True)
+        assert [p.name for p in tmp_path.iterdir()] == [CONFIG]
 
     def test_a_foreign_folder_is_refused_and_left_alone(self, tmp_path):
         (tmp_path / "thesis.tex").write_text("precious")
@@ -263,11 +324,13 @@ def test_precisions_agree_within_their_digits(rng, precision, each_device):
     images = tiny_images(rng)
     network, history = train_lpl(config, images)
     _, reference = train_lpl(exact, images)
-    digits = {"float32": 1e-3, "float64": 1e-9, "bfloat16": 0.1}[precision]
+    digits = {"float32": 5e-3, "float64": 1e-9, "bfloat16": 0.2}[precision]  # decorr is a difference of small numbers
     assert next(network.parameters()).dtype == (torch.float64 if precision == "float64" else torch.float32)
     for ours, theirs in zip(history, reference, strict=True):
-        for name, value in theirs.items():
-            assert ours[name] == pytest.approx(value, rel=digits, abs=digits), name
+        assert ours == pytest.approx(theirs, rel=digits)
+    if precision == "bfloat16":  # and it is not float32 after all
+        _, single = train_lpl(replace(config, run=replace(config.run, precision="float32")), images)
+        assert history[0]["layer2/pull"] != single[0]["layer2/pull"]
 
 
 @pytest.mark.slow

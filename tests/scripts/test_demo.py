@@ -11,7 +11,7 @@ from bridge.comparison import ComparisonConfig
 from foundation.errors import UsageError
 from ratespike.demo import DemoConfig, Tour, open_demo, take
 from ratespike.demo_report import FIGURES, write_report
-from spiking.brian.feedforward import code_generation
+from spiking.brian.running import code_generation
 
 SMALL = DemoConfig(
     seeds=2,
@@ -49,7 +49,7 @@ def test_the_report_has_its_figures_and_its_numbers(tour, out):
     numbers = json.loads((out / "report.json").read_text())
     few = numbers["readouts"]["LPL"]
     last = 100 * (few[0][-1]["few"] + few[1][-1]["few"]) / 2
-    assert f"gives {last:.1f} after LPL" in text.replace("\n", " ")
+    assert f"reads out at {last:.1f} % after LPL" in " ".join(text.split())
     report = tour.spikes.analog.report
     loss = 100 * (report.rate_accuracy - report.spiking_accuracy[31])
     assert f"At T = 32 the conversion costs {loss:.1f} points" in text
@@ -76,5 +76,5 @@ def test_a_second_call_goes_on_from_the_trained_networks(tour, out):
 
 
 def test_a_demo_with_other_settings_is_refused(tour, out):
-    with pytest.raises(UsageError, match="holds a demo with another epochs"):
+    with pytest.raises(UsageError, match="holds a demo with another choice of epochs"):
         open_demo(out, replace(SMALL, epochs=5))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 import spiking.brian.integrate_and_fire as brian
 import spiking.torch.integrate_and_fire as snntorch
 from foundation.errors import RatespikeError, UsageError
-from spiking.brian.feedforward import code_generation
+from spiking.brian.running import code_generation
 from spiking.integrate_and_fire import Array, IFLayer, IFNetwork, IFResult, Simulator, load
 
 SIMULATORS: dict[str, Simulator] = {"snntorch": snntorch.simulate, "brian2": brian.simulate}

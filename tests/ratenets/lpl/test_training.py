@@ -92,12 +92,13 @@ def test_hidden_cifar_defaults_are_the_papers_encoder():
 
 def test_a_trained_network_is_loaded_as_it_was(digits, tmp_path):
     network, _ = train_lpl(small(), digits, tmp_path / "run")
-    loaded, config = load_lpl(tmp_path / "run", digits.image_shape)
+    loaded, config, images = load_lpl(tmp_path / "run")
     assert config == small()
+    assert images.name == "digits"
     for a, b in zip(network.parameters(), loaded.parameters(), strict=True):
         assert torch.equal(a, b)
     with pytest.raises(RatespikeError, match="no such file"):
-        load_lpl(tmp_path / "other", digits.image_shape)
+        load_lpl(tmp_path / "other")
 
 
 @pytest.mark.parametrize(
@@ -112,6 +113,7 @@ def test_a_trained_network_is_loaded_as_it_was(digits, tmp_path):
         ({"train_images": 10**6}, "digits has 1297"),
         ({"train_images": 1}, "train_images"),
         ({"gradients": "closed-form", "run": RunConfig(compile=True)}, "run.compile"),
+        ({"gradients": "closed-form", "run": RunConfig(precision="bfloat16")}, "bfloat16"),
     ],
 )
 def test_impossible_settings_are_refused(digits, changes, message):

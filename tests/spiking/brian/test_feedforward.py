@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from foundation.errors import UsageError
-from spiking.brian.feedforward import LayerRun, code_generation, run_layer
+from spiking.brian.feedforward import LayerRun, run_layer
+from spiking.brian.running import code_generation
 from spiking.parameters import CurrentNeuron, LPLSynapse
 from spiking.stimuli import SpikeEvents
 

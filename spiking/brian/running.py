@@ -1,0 +1,58 @@
+"""Running a Brian2 network so that an interrupted run is never taken for a finished one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import brian2 as b2
+
+from foundation.errors import RatespikeError
+from foundation.progress import bar
+
+
+def run_network(network: b2.Network, seconds: float, *, label: str | None = None) -> None:
+    """Run for that long (simulated s), with a progress bar if it has a label.
+
+    Ctrl-C breaks it off with KeyboardInterrupt; Brian2's own way would be to return early, as if all were well.
+
+    Raises:
+        RatespikeError: the network stopped before its time.
+    """
+    start = float(network.t)
+    with _preference("core.stop_on_keyboard_interrupt", False), _bar(label, seconds) as report:
+        network.run(seconds * b2.second, namespace={}, **report)
+    if float(network.t) - start < seconds * (1 - 1e-9):
+        raise RatespikeError(f"the simulation stopped after {float(network.t) - start:.3f} of {seconds:.3f} s")
+
+
+@contextmanager
+def code_generation(target: str) -> Iterator[None]:
+    """Brian2's `codegen.target` for a while: "numpy" (no compiler, no waiting), "cython", or "auto"."""
+    with _preference("codegen.target", target):
+        yield
+
+
+@contextmanager
+def _preference(name: str, value: object) -> Iterator[None]:
+    before = b2.prefs[name]
+    b2.prefs[name] = value
+    try:
+        yield
+    finally:
+        b2.prefs[name] = before
+
+
+@contextmanager
+def _bar(label: str | None, seconds: float) -> Iterator[dict[str, Any]]:
+    """Brian2's progress as one of our bars: the arguments with which it reports."""
+    if label is None:
+        yield {}
+        return
+    with bar(label=label, total=round(seconds, 3), unit=" simulated s") as progress:
+
+        def report(elapsed: object, completed: float, start: object, length: object) -> None:
+            progress.update(round(completed * seconds, 3) - progress.n)
+
+        yield {"report": report, "report_period": 0.5 * b2.second}
