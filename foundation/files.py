@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,6 +79,15 @@ def write_text(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
+def write_new_text(path: Path, text: str) -> None:
+    """Write a text file whole that must not exist yet; of two writers at once, one gets FileExistsError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", suffix=".part", dir=path.parent) as folder:
+        part = Path(folder) / path.name
+        write_text(part, text)
+        os.link(part, path)
+
+
 def write_json(path: Path, value: object) -> None:
     """Write `value` as indented JSON, whole. Raises ValueError for NaN and infinity, which JSON does not know."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
@@ -105,7 +115,7 @@ def sweep(path: Path) -> None:
     """Remove what killed writers left in a folder of ours."""
     for file in path.iterdir():
         if _is_part(file):
-            file.unlink(missing_ok=True)
+            shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
 
 
 def _is_part(file: Path) -> bool:

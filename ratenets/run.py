@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from foundation import config as configs
 from foundation.config import setting
 from foundation.errors import RatespikeError, UsageError
-from foundation.files import claim_folder, sweep, write_bytes, write_text
+from foundation.files import claim_folder, sweep, write_bytes, write_new_text, write_text
 from foundation.progress import bar
 
 if TYPE_CHECKING:
@@ -135,7 +135,8 @@ def train(
         label: of the progress bar.
 
     Raises:
-        RatespikeError: a metric became NaN or infinite (the last good checkpoint stays), the checkpoint does not fit.
+        RatespikeError: a metric or a weight became NaN or infinite (the checkpoint before stays), or the checkpoint
+            does not fit.
         StoppedError: by Ctrl-C or SIGTERM, after a checkpoint.
     """
     state, history = _State(), []
@@ -223,15 +224,14 @@ def open_run(folder: Path, config: DataclassInstance, *, resume: bool, extendabl
         if done > run.epochs:
             raise UsageError(f"{folder}: has {done} epochs done already, more than the {run.epochs} asked for")
         sweep(folder)
+        write_text(path, configs.dumps(config))
     elif resume:
         raise UsageError(f"{folder}: no run to resume, there is no {CONFIG}")
     else:
-        folder.mkdir(parents=True, exist_ok=True)
         try:
-            path.touch(exist_ok=False)  # of two that start at once, one wins
+            write_new_text(path, configs.dumps(config))
         except FileExistsError:
             raise UsageError(f"{folder}: another run has just started there; choose another --out") from None
-    write_text(path, configs.dumps(config))
 
 
 def run_files(folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 import json
 import stat
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from foundation import figures
 from foundation.errors import RatespikeError, UsageError
-from foundation.files import claim_folder, whole_file, write_json, write_text
+from foundation.files import check_target, claim_folder, whole_file, write_json, write_new_text, write_text
 from foundation.progress import bar
 from foundation.seeds import derive, numpy_generator
 
@@ -35,6 +36,30 @@ def test_written_files_are_as_readable_as_any_other(tmp_path):
     write_text(tmp_path / "ours", "x")
     modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("plain", "ours")]
     assert modes[0] == modes[1]
+
+
+def test_a_new_file_has_one_writer(tmp_path):
+    write_new_text(tmp_path / "deep" / "config.toml", "first")
+    with pytest.raises(FileExistsError):
+        write_new_text(tmp_path / "deep" / "config.toml", "second")
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["config.toml"]
+    assert (tmp_path / "deep" / "config.toml").read_text() == "first"
+
+
+def test_targets_are_checked_before_work(tmp_path):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    check_target(tmp_path / "new" / "result.json", tmp_path / "file")
+    check_target(tmp_path / "file")
+    for target, message in (
+        (tmp_path, "is a folder"),
+        (tmp_path / "file" / "below", "is not a folder"),
+        (tmp_path / "link", "would overwrite"),
+        (Path("/dev/null"), "not a plain file"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            check_target(target, tmp_path / "file")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "link"]
 
 
 def test_json_refuses_what_json_is_not(tmp_path):
