@@ -8,32 +8,23 @@ a step comes from (seed, purpose, epoch, step), see `foundation.seeds`.
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from foundation import config as configs
 from foundation.config import setting
 from foundation.errors import RatespikeError, UsageError
-from foundation.files import claim_folder, sweep, write_bytes, write_new_text, write_text
 from foundation.progress import bar
+from ratenets import run_folder
+from ratenets.run_folder import CHECKPOINT, METRICS, State
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-CONFIG, METRICS, CHECKPOINT = "config.toml", "metrics.jsonl", "checkpoint.pt"
-FORMAT = 1
-KEYS = {"epoch": int, "index": int, "sums": dict | None, "metrics_bytes": int, "network": dict, "optimizer": dict}
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
 
 Result = TypeVar("Result")
@@ -112,16 +103,6 @@ class Learner(Protocol):
         """Fill every parameter's `.grad` for one batch, by whatever rule; return scalars to be averaged."""
 
 
-@dataclass
-class _State:
-    """Where a run stands."""
-
-    epoch: int = 0
-    index: int = 0  # steps done in this epoch
-    sums: dict[str, Tensor] | None = None
-    metrics_bytes: int = 0
-
-
 def train(
     learner: Learner, config: RunConfig, folder: Path | None = None, *, resume: bool = False, label: str = "training"
 ) -> list[dict[str, Any]]:
@@ -139,15 +120,15 @@ def train(
             does not fit.
         StoppedError: by Ctrl-C or SIGTERM, after a checkpoint.
     """
-    state, history = _State(), []
+    state, history = State(), []
     if folder is not None:
         if resume and (folder / CHECKPOINT).is_file():
-            state = _load(folder, learner, config)
+            state = run_folder.load(folder, learner, config.torch_device())
         elif (folder / METRICS).is_file():
             raise RatespikeError(f"{folder}: has metrics but no {CHECKPOINT}; the run cannot go on")
         else:
-            _save(folder, learner, state)
-        history = _cut_metrics(folder, state.metrics_bytes)
+            run_folder.save(folder, learner, state)
+        history = run_folder.cut_metrics(folder, state.metrics_bytes)
     done = state.epoch * learner.steps_per_epoch + state.index
     total = config.epochs * learner.steps_per_epoch
     with (
@@ -162,24 +143,26 @@ def train(
                 due = config.checkpoint_every and state.index % config.checkpoint_every == 0
                 if folder is not None and (stopped() or due) and state.index < learner.steps_per_epoch:
                     _means(state)  # a broken state must not replace a good one
-                    _save(folder, learner, state)
+                    run_folder.save(folder, learner, state)
                     if stopped():
                         raise StoppedError(f"stopped in epoch {state.epoch + 1}; --resume goes on from there")
             means = _means(state)
             history.append({"epoch": state.epoch + 1, **means})
-            state = _State(state.epoch + 1, metrics_bytes=state.metrics_bytes)
+            state = State(state.epoch + 1, metrics_bytes=state.metrics_bytes)
             if folder is None:
                 continue
-            state.metrics_bytes = _append(folder / METRICS, history[-1], time.perf_counter() - started)
+            state.metrics_bytes = run_folder.append_metrics(
+                folder / METRICS, history[-1], time.perf_counter() - started
+            )
             for name, value in means.items():
                 write_scalar(name, value, state.epoch * learner.steps_per_epoch)
-            _save(folder, learner, state)
+            run_folder.save(folder, learner, state)
             if stopped() and state.epoch < config.epochs:
                 raise StoppedError(f"stopped after epoch {state.epoch}; --resume goes on from there")
     return history
 
 
-def _steps(learner: Learner, state: _State) -> Iterator[None]:
+def _steps(learner: Learner, state: State) -> Iterator[None]:
     """The remaining steps of the state's epoch."""
     for group in learner.optimizer.param_groups:
         group["lr"] = learner.learning_rate(state.epoch)
@@ -199,46 +182,6 @@ class StoppedError(RatespikeError):
     exit_status = 130
 
 
-def open_run(folder: Path, config: DataclassInstance, *, resume: bool, extendable: bool = True) -> None:
-    """Make `folder` the folder of a run, before any work: write its config, or check it when resuming.
-
-    A resumed run may have another device, and, where it is `extendable`, another number of epochs, though not fewer
-    than it has done; both are noted in its config. A run whose learning rate depends on its length is not extendable.
-
-    Raises:
-        UsageError: the folder holds something else, or a finished or started run and `resume` is False, or a run of
-            another configuration.
-    """
-    claim_folder(folder, CONFIG)
-    path = folder / CONFIG
-    if path.is_file():
-        if not resume:
-            raise UsageError(f"{folder}: holds a run already; --resume goes on with it, or choose another --out")
-        before = configs.loads(type(config), configs.read_text(path), str(path))
-        free = {"run.device", "run.epochs"} if extendable else {"run.device"}
-        changed = [name for name in configs.differences(before, config) if name not in free]
-        if changed:
-            raise UsageError(f"{folder}: is a run of another configuration, it differs in {', '.join(changed)}")
-        run: RunConfig = vars(config)["run"]
-        done = _read(folder)["epoch"] if (folder / CHECKPOINT).is_file() else 0
-        if done > run.epochs:
-            raise UsageError(f"{folder}: has {done} epochs done already, more than the {run.epochs} asked for")
-        sweep(folder)
-        write_text(path, configs.dumps(config))
-    elif resume:
-        raise UsageError(f"{folder}: no run to resume, there is no {CONFIG}")
-    else:
-        try:
-            write_new_text(path, configs.dumps(config))
-        except FileExistsError:
-            raise UsageError(f"{folder}: another run has just started there; choose another --out") from None
-
-
-def run_files(folder: Path) -> list[Path]:
-    """The files that make a run, which nobody should overwrite."""
-    return [folder / name for name in (CONFIG, METRICS, CHECKPOINT)]
-
-
 def rehearse(learner: Learner) -> None:
     """Take one step without learning from it: does it compile, does it fit into memory? Before anything is written.
 
@@ -246,15 +189,6 @@ def rehearse(learner: Learner) -> None:
         RatespikeError: it does not.
     """
     _step(learner, 0, 0)
-
-
-def load_weights(folder: Path, network: nn.Module) -> None:
-    """Put the weights of a run's checkpoint into `network`.
-
-    Raises:
-        RatespikeError: no checkpoint, a broken one, or one of another network.
-    """
-    _put(folder, network, _read(folder)["network"])
 
 
 def _step(learner: Learner, epoch: int, index: int) -> Mapping[str, Tensor]:
@@ -274,7 +208,7 @@ def _add(sums: dict[str, Tensor] | None, values: Mapping[str, Tensor]) -> dict[s
     return {name: sums[name] + value.detach().double() for name, value in values.items()}
 
 
-def _means(state: _State) -> dict[str, float]:
+def _means(state: State) -> dict[str, float]:
     means = {name: float(value) / state.index for name, value in (state.sums or {}).items()}
     for name, value in means.items():
         if not abs(value) < float("inf"):
@@ -283,88 +217,6 @@ def _means(state: _State) -> dict[str, float]:
                 "A smaller learning rate may help"
             )
     return means
-
-
-def _append(path: Path, line: Mapping[str, Any], seconds: float) -> int:
-    """Add an epoch's line; return the file's size, which the checkpoint remembers."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({**line, "seconds": round(seconds, 3)}) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-        return file.tell()
-
-
-def _cut_metrics(folder: Path, size: int) -> list[dict[str, Any]]:
-    """Cut lines that were written after the checkpoint; return what is left, without the times."""
-    path = folder / METRICS
-    if not path.is_file() and not size:
-        return []
-    if not path.is_file() or path.stat().st_size < size:
-        raise RatespikeError(f"{path}: lacks epochs that the checkpoint has; the run cannot go on")
-    if path.stat().st_size > size:
-        os.truncate(path, size)
-    try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
-    except (ValueError, AttributeError):
-        raise RatespikeError(f"{path}: damaged; the run cannot go on") from None
-
-
-def _save(folder: Path, learner: Learner, state: _State) -> None:
-    for name, parameter in learner.network.named_parameters():
-        if not torch.isfinite(parameter).all():
-            raise RatespikeError(
-                f"{name} is no longer finite in epoch {state.epoch + 1}; the checkpoint before is kept"
-            )
-    content = {
-        "format": FORMAT,
-        "epoch": state.epoch,
-        "index": state.index,
-        "sums": state.sums,
-        "metrics_bytes": state.metrics_bytes,
-        "network": learner.network.state_dict(),
-        "optimizer": learner.optimizer.state_dict(),
-    }
-    buffer = BytesIO()
-    torch.save(content, buffer)
-    write_bytes(folder / CHECKPOINT, buffer.getvalue())
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    path = folder / CHECKPOINT
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(content, dict) or content.get("format") != FORMAT or not content.keys() >= KEYS.keys():
-            raise RatespikeError(f"{path}: not a checkpoint of this version of ratespike")
-        if not all(isinstance(content[key], kind) for key, kind in KEYS.items()):
-            raise RatespikeError(f"{path}: damaged: {', '.join(KEYS)} are not what they should be")
-    except FileNotFoundError:
-        raise RatespikeError(f"{folder}: no checkpoint; is it the folder of a run?") from None
-    except RatespikeError:
-        raise
-    except Exception as error:  # torch.load raises half a dozen kinds on a damaged file
-        raise RatespikeError(f"{path}: damaged or not a checkpoint ({type(error).__name__})") from None
-    return content
-
-
-def _put(folder: Path, network: nn.Module, weights: Any) -> None:
-    try:
-        network.load_state_dict(weights)
-    except (RuntimeError, TypeError):
-        raise RatespikeError(f"{folder / CHECKPOINT}: is of another network than the one described here") from None
-
-
-def _load(folder: Path, learner: Learner, config: RunConfig) -> _State:
-    content = _read(folder)
-    _put(folder, learner.network, content["network"])
-    try:
-        learner.optimizer.load_state_dict(content["optimizer"])
-    except (ValueError, KeyError):
-        raise RatespikeError(f"{folder / CHECKPOINT}: its optimiser state is of another network") from None
-    state = _State(**{name: content[name] for name in ("epoch", "index", "sums", "metrics_bytes")})
-    if state.sums is not None:
-        state.sums = {name: value.to(config.torch_device()) for name, value in state.sums.items()}
-    return state
 
 
 @contextmanager

@@ -16,7 +16,8 @@ from foundation.files import check_target, write_json
 from foundation.seeds import numpy_generator
 from ratenets.evaluation.readout import codes, fit
 from ratenets.lpl.training import load_lpl, prepare
-from ratenets.run import RunConfig, run_files
+from ratenets.run import RunConfig
+from ratenets.run_folder import run_files
 from spiking.integrate_and_fire import IFNetwork, IFResult, Simulator, Stimulus, load
 
 from .options import build_config, config_options, device_option, flag_values, root_option

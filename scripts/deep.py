@@ -13,7 +13,7 @@ from foundation.errors import UsageError
 from foundation.files import check_target, write_json
 from ratenets.evaluation.layerwise import layerwise, pixel_baseline, table
 from ratenets.lpl.training import LPLConfig, load_lpl, prepare, train_lpl
-from ratenets.run import CONFIG, run_files
+from ratenets.run_folder import CONFIG, run_files
 
 from .options import build_config, config_options, device_option, flag_values, root_option
 

@@ -38,7 +38,8 @@ from ratenets.evaluation.readout import codes, fit
 from ratenets.lpl.encoders import EncoderConfig, LayerLocalEncoder
 from ratenets.lpl.objective import EPSILON, Coefficients
 from ratenets.lpl.training import LPLConfig, build_network, prepare, train_lpl
-from ratenets.run import CONFIG, RunConfig, StoppedError
+from ratenets.run import RunConfig, StoppedError
+from ratenets.run_folder import CONFIG
 from ratenets.sequences.augmentation import image_sequence
 from spiking.brian.running import code_generation
 from spiking.integrate_and_fire import IFNetwork, IFResult

@@ -22,7 +22,8 @@ from ratenets.lpl import encoders
 from ratenets.lpl.encoders import EncoderConfig, LayerLocalEncoder
 from ratenets.lpl.objective import Coefficients, terms
 from ratenets.lpl.rule import local_gradient
-from ratenets.run import CONFIG, RunConfig, load_weights, open_run, rehearse, train
+from ratenets.run import RunConfig, rehearse, train
+from ratenets.run_folder import CONFIG, load_weights, open_run
 from ratenets.sequences.augmentation import DEFAULT_VIEWS, ViewConfig, two_views
 
 

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from foundation import config as configs
 from foundation.errors import RatespikeError, UsageError
-from ratenets import run
+from ratenets import run, run_folder
 from ratenets.lpl.encoders import EncoderConfig
 from ratenets.lpl.training import LPLConfig, train_lpl
-from ratenets.run import CHECKPOINT, CONFIG, METRICS, RunConfig, StoppedError
+from ratenets.run import RunConfig, StoppedError
+from ratenets.run_folder import CHECKPOINT, CONFIG, METRICS
 
 MAIN = [sys.executable, "-c", "from ratespike.cli import main; main()"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -168,7 +169,7 @@ def test_a_checkpoint_with_code_in_it_runs_nothing(tmp_path):
 
     torch.save({"format": 1, "network": Trap()}, tmp_path / CHECKPOINT)
     with pytest.raises(RatespikeError, match="damaged or not a checkpoint"):
-        run.load_weights(tmp_path, nn.Linear(3, 1))
+        run_folder.load_weights(tmp_path, nn.Linear(3, 1))
     assert not (tmp_path / "trapped").exists()
 
 
@@ -176,7 +177,7 @@ def test_a_checkpoint_with_code_in_it_runs_nothing(tmp_path):
 def test_a_checkpoint_that_lacks_something_is_refused(tmp_path, content):
     torch.save(content, tmp_path / CHECKPOINT)
     with pytest.raises(RatespikeError, match=r"checkpoint\.pt"):
-        run.load_weights(tmp_path, nn.Linear(3, 1))
+        run_folder.load_weights(tmp_path, nn.Linear(3, 1))
 
 
 @pytest.mark.parametrize("damage", ["gone", "short", "garbled"])
@@ -214,63 +215,63 @@ def test_broken_weights_never_become_a_checkpoint(tmp_path):
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     run.train(Line(), RunConfig(epochs=1), tmp_path)
     with pytest.raises(RatespikeError, match="another network"):
-        run.load_weights(tmp_path, nn.Linear(4, 1))
+        run_folder.load_weights(tmp_path, nn.Linear(4, 1))
     with pytest.raises(RatespikeError, match="no checkpoint"):
-        run.load_weights(tmp_path / "nothing", nn.Linear(4, 1))
+        run_folder.load_weights(tmp_path / "nothing", nn.Linear(4, 1))
 
 
 class TestOpenRun:
     config = LPLConfig(encoder=EncoderConfig(hidden=(4,)))
 
     def test_a_config_comes_back_as_it_was(self, tmp_path):
-        run.open_run(tmp_path / "new", self.config, resume=False)
+        run_folder.open_run(tmp_path / "new", self.config, resume=False)
         text = (tmp_path / "new" / CONFIG).read_text()
         assert configs.loads(LPLConfig, text) == self.config
 
     def test_a_run_is_not_overwritten(self, tmp_path):
-        run.open_run(tmp_path, self.config, resume=False)
+        run_folder.open_run(tmp_path, self.config, resume=False)
         with pytest.raises(UsageError, match="holds a run already"):
-            run.open_run(tmp_path, self.config, resume=False)
+            run_folder.open_run(tmp_path, self.config, resume=False)
 
     def test_a_run_of_another_configuration_is_refused_by_key(self, tmp_path):
-        run.open_run(tmp_path, self.config, resume=False)
+        run_folder.open_run(tmp_path, self.config, resume=False)
         other = LPLConfig(encoder=EncoderConfig(hidden=(5,)), learning_rate=1.0)
         with pytest.raises(UsageError, match=r"differs in encoder\.hidden, learning_rate"):
-            run.open_run(tmp_path, other, resume=True)
+            run_folder.open_run(tmp_path, other, resume=True)
 
     def test_more_epochs_are_welcome(self, tmp_path):
-        run.open_run(tmp_path, self.config, resume=False)
+        run_folder.open_run(tmp_path, self.config, resume=False)
         longer = LPLConfig(encoder=EncoderConfig(hidden=(4,)), run=RunConfig(epochs=1000))
-        run.open_run(tmp_path, longer, resume=True)
+        run_folder.open_run(tmp_path, longer, resume=True)
         assert configs.loads(LPLConfig, (tmp_path / CONFIG).read_text()) == longer
 
     def test_fewer_epochs_than_done_are_not(self, tmp_path):
-        run.open_run(tmp_path, self.config, resume=False)
+        run_folder.open_run(tmp_path, self.config, resume=False)
         run.train(Line(), RunConfig(epochs=3), tmp_path)
         shorter = LPLConfig(encoder=EncoderConfig(hidden=(4,)), run=RunConfig(epochs=2))
         with pytest.raises(UsageError, match="has 3 epochs done already"):
-            run.open_run(tmp_path, shorter, resume=True)
+            run_folder.open_run(tmp_path, shorter, resume=True)
         assert configs.loads(LPLConfig, (tmp_path / CONFIG).read_text()) == self.config
 
     def test_a_run_whose_learning_rate_knows_its_length_keeps_it(self, tmp_path):
         config = LPLConfig(encoder=EncoderConfig(hidden=(4,)), warmup_epochs=2, run=RunConfig(epochs=4))
-        run.open_run(tmp_path, config, resume=False, extendable=False)
+        run_folder.open_run(tmp_path, config, resume=False, extendable=False)
         longer = replace(config, run=RunConfig(epochs=5))
         with pytest.raises(UsageError, match=r"differs in run\.epochs"):
-            run.open_run(tmp_path, longer, resume=True, extendable=False)
+            run_folder.open_run(tmp_path, longer, resume=True, extendable=False)
 
     def test_what_a_killed_writer_left_is_no_obstacle_and_is_swept(self, tmp_path):
         (tmp_path / ".config-abc123.part.toml").write_text("half")
-        run.open_run(tmp_path, self.config, resume=False)
+        run_folder.open_run(tmp_path, self.config, resume=False)
         (tmp_path / ".checkpoint-abc123.part.pt").write_text("half")
-        run.open_run(tmp_path, self.config, resume=True)
+        run_folder.open_run(tmp_path, self.config, resume=True)
         assert [p.name for p in tmp_path.iterdir()] == [CONFIG]
 
     def test_a_foreign_folder_is_refused_and_left_alone(self, tmp_path):
         (tmp_path / "thesis.tex").write_text("precious")
         for resume in (False, True):
             with pytest.raises(UsageError, match=r"holds no config\.toml"):
-                run.open_run(tmp_path, self.config, resume=resume)
+                run_folder.open_run(tmp_path, self.config, resume=resume)
         assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
@@ -301,7 +302,7 @@ def test_zero_epochs_leave_the_initial_network(tmp_path):
     before = Line().network.weight.detach().clone()
     assert run.train(Line(), RunConfig(epochs=0), tmp_path) == []
     learner = Line()
-    run.load_weights(tmp_path, learner.network)
+    run_folder.load_weights(tmp_path, learner.network)
     assert torch.equal(learner.network.weight, before)
 
 
