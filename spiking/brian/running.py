@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,14 +16,17 @@ from foundation.progress import bar
 def run_network(network: b2.Network, seconds: float, *, label: str | None = None) -> None:
     """Run for that long (simulated s), with a progress bar if it has a label.
 
-    Ctrl-C breaks it off with KeyboardInterrupt; Brian2's own way would be to return early, as if all were well.
+    Ctrl-C ends in KeyboardInterrupt after the current step. Brian2's own way would be to return early, as if all were
+    well; and an interrupt amid a step's code makes it stumble over its own error message.
 
     Raises:
         RatespikeError: the network stopped before its time.
     """
     start = float(network.t)
-    with _preference("core.stop_on_keyboard_interrupt", False), _bar(label, seconds) as report:
+    with _stop_at_interrupt() as interrupted, _bar(label, seconds) as report:
         network.run(seconds * b2.second, namespace={}, **report)
+    if interrupted:
+        raise KeyboardInterrupt
     if float(network.t) - start < seconds * (1 - 1e-9):
         raise RatespikeError(f"the simulation stopped after {float(network.t) - start:.3f} of {seconds:.3f} s")
 
@@ -32,6 +36,29 @@ def code_generation(target: str) -> Iterator[None]:
     """Brian2's `codegen.target` for a while: "numpy" (no compiler, no waiting), "cython", or "auto"."""
     with _preference("codegen.target", target):
         yield
+
+
+@contextmanager
+def _stop_at_interrupt() -> Iterator[list[int]]:
+    """Let Ctrl-C stop the running network after its current step and be noted in the list; a second one breaks in."""
+    interrupted: list[int] = []
+
+    def stop(number: int, frame: object) -> None:
+        if interrupted:
+            raise KeyboardInterrupt
+        interrupted.append(number)
+        b2.stop()
+
+    with _preference("core.stop_on_keyboard_interrupt", False):
+        try:
+            before = signal.signal(signal.SIGINT, stop)
+        except ValueError:  # not in the main thread, where signals cannot be had
+            yield interrupted
+            return
+        try:
+            yield interrupted
+        finally:
+            signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
