@@ -66,7 +66,7 @@ FRAMES = np.array([[0.0, 1.0, 0.5], [1.0, 0.0, 0.25]])
 
 def events_of(generator: np.random.Generator, frames: np.ndarray = FRAMES, **changes: float) -> SpikeEvents:
     values = {"duration": 2.0, "r_max": 200.0, "dt": 1e-3, "copies": 3, **changes}
-    return frame_spikes(frames, generator=generator, **values)  # type: ignore[arg-type]
+    return frame_spikes(frames, generator=generator, **values)  # type: ignore[arg-type]  # values of many types by name
 
 
 def test_a_frame_spikes_with_its_values_times_the_highest_rate(rng: np.random.Generator) -> None:
@@ -118,4 +118,4 @@ def test_frames_that_cannot_be_shown_are_refused(
     changes: dict[str, object], complaint: str, rng: np.random.Generator
 ) -> None:
     with pytest.raises(UsageError, match=complaint):
-        events_of(rng, **changes)  # type: ignore[arg-type]
+        events_of(rng, **changes)  # type: ignore[arg-type]  # values of many types by name

@@ -173,7 +173,7 @@ def test_lambda_cannot_be_balanced_against_nothing() -> None:
 )
 def test_a_config_out_of_range_is_refused(changes: dict[str, float], complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
-        ComparisonConfig(**changes)  # type: ignore[arg-type]
+        ComparisonConfig(**changes)  # type: ignore[arg-type]  # wrong values are the point
 
 
 # --- both levels ------------------------------------------------------------------------------------------------------

@@ -117,7 +117,7 @@ def test_stopping_anywhere_changes_nothing(tmp_path, every, monkeypatch):
             gradient: dict[str, Tensor] = original(epoch, index)
             return gradient
 
-        learner.step = counted  # type: ignore[method-assign]
+        learner.step = counted  # type: ignore[method-assign]  # a spy
         with pytest.raises(StoppedError, match="--resume"):
             run.train(learner, config, folder)
         assert run.train(Line(), config, folder, resume=True) == history
@@ -204,7 +204,7 @@ def test_metrics_without_a_checkpoint_are_not_overwritten(tmp_path):
 
 def test_broken_weights_never_become_a_checkpoint(tmp_path):
     learner = Line()
-    learner.learning_rate = lambda epoch: float("inf") if epoch == 1 else 0.1  # type: ignore[method-assign]
+    learner.learning_rate = lambda epoch: float("inf") if epoch == 1 else 0.1  # type: ignore[method-assign]  # a spy
     with pytest.raises(RatespikeError, match=r"no longer finite in epoch|became"):
         run.train(learner, RunConfig(epochs=2), tmp_path)
     content = torch.load(tmp_path / CHECKPOINT, weights_only=True)

@@ -47,7 +47,10 @@ def step_by_step(rule, s_in, s_out, u, w, lambda_, phi, tr_mean, sigma2):
     """All states at the end of each step; w is (n_pre, n_post)."""
     d, far, window = (round(x / DT) for x in (rule.axonal_delay, rule.prediction_delay, rule.update_interval))
     n_pre, n_post = w.shape
-    at = lambda x, n: x[n] if n >= 0 else np.zeros(x.shape[1])  # noqa: E731
+
+    def at(x, n):
+        return x[n] if n >= 0 else np.zeros(x.shape[1])
+
     psp, trpre = np.zeros(n_pre), np.zeros(n_pre)
     err, tr_err, tr_err_flt = np.zeros((3, n_post))
     el, el_flt, el_sum, dw_sum = np.zeros((4, n_pre, n_post))
