@@ -266,8 +266,8 @@ At the low rates LPL has a cosine of {slow_lpl["cosine"]:.2f} with the rate rule
 and {slow_lpl["reordered"]:.2f} with the controls in time; noise would allow {slow_lpl["ceiling"]:.2f}. What differs
 there is systematic. One cause: a unit fires less than one spike within the filters' 10 ms, so that its error and its
 eligibility meet in the same spike. For the predictive term, tests/bridge/test_coincidence.py in the sources shows that
-this explains a part, not all: it pairs the eligibility with the error of another realisation. The rate rule is the limit of many spikes per
-filter, or of many neurons per unit.
+this explains a part, not all: it pairs the eligibility with the error of another realisation. The rate rule is the
+limit of many spikes per filter, or of many neurons per unit.
 
 Learning on, at the high rates: after {seconds:.1f} s the active units' weights have moved by
 {100 * learned.relative_change:.1f} % of their norm (aimed at {100 * tour.config.learning:g} %{missed}),
