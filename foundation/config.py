@@ -116,7 +116,12 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 def differences(one: DataclassInstance, other: DataclassInstance) -> list[str]:
     """Dotted names of the fields in which two configs differ."""
-    flat_one, flat_other = _flat(dataclasses.asdict(one)), _flat(dataclasses.asdict(other))
+    return differences_of(dataclasses.asdict(one), dataclasses.asdict(other))
+
+
+def differences_of(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Dotted names of the entries in which two nested mappings differ."""
+    flat_one, flat_other = _flat(one), _flat(other)
     return sorted(k for k in flat_one.keys() | flat_other.keys() if flat_one.get(k) != flat_other.get(k))
 
 

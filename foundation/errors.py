@@ -16,3 +16,9 @@ class UsageError(RatespikeError):
     """What was asked for is wrong: an unknown name, a bad value, an unknown key in a config (status 2)."""
 
     exit_status = 2
+
+
+class StoppedError(RatespikeError):
+    """A run was asked to stop (Ctrl-C, SIGTERM) and can be resumed; the message says how."""
+
+    exit_status = 130

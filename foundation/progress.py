@@ -17,6 +17,7 @@ def bar(
     unit: str = "it",
     unit_scale: bool = False,
     initial: float = 0,
+    disable: bool = False,
 ) -> tqdm[Any]:
     """A progress bar on standard error; in a log (no terminal) it prints a line every ten seconds instead.
 
@@ -31,6 +32,7 @@ def bar(
         unit=unit,
         unit_scale=unit_scale,
         initial=initial,
+        disable=disable,
         file=sys.stderr,
         dynamic_ncols=terminal,
         mininterval=0.1 if terminal else 10.0,

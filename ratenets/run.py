@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from foundation.config import setting
-from foundation.errors import RatespikeError, UsageError
+from foundation.errors import RatespikeError, StoppedError, UsageError
 from foundation.progress import bar
 from ratenets import run_folder
 from ratenets.run_folder import CHECKPOINT, METRICS, State
@@ -174,12 +174,6 @@ def _steps(learner: Learner, state: State) -> Iterator[None]:
             raise RatespikeError(f"the optimiser failed in epoch {state.epoch + 1}: {error}") from None
         state.index = index + 1
         yield
-
-
-class StoppedError(RatespikeError):
-    """A run was asked to stop, and can be resumed."""
-
-    exit_status = 130
 
 
 def rehearse(learner: Learner) -> None:

@@ -18,7 +18,9 @@ COMMANDS = {  # name: (module, what `--help` says)
     "demo": ("ratespike.demo", "The whole tour on bundled data, with a report at the end."),
     "data": ("ratespike.data", "List and get datasets in their official files."),
     "deep": ("ratespike.deep", "Train rate networks with local rules, and read them out."),
+    "spike": ("ratespike.spike", "Simulate the paper's spiking network and its pairing protocol."),
     "bridge": ("ratespike.bridge", "Move weights, stimuli and plasticity between rate and spiking networks."),
+    "figure": ("ratespike.figure", "Draw publication figures from run files."),
     "benchmark": ("ratespike.benchmark", "Measure speed against a peer in the same run."),
 }
 

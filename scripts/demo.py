@@ -29,7 +29,7 @@ from bridge.report import Conversion, simulate_and_report, spike_differences
 from foundation import config as configs
 from foundation.config import setting
 from foundation.data.images import ImageSet, load_images
-from foundation.errors import UsageError
+from foundation.errors import StoppedError, UsageError
 from foundation.files import claim_folder, write_text
 from foundation.progress import bar
 from foundation.seeds import derive, numpy_generator
@@ -38,7 +38,7 @@ from ratenets.evaluation.readout import codes, fit
 from ratenets.lpl.encoders import EncoderConfig, LayerLocalEncoder
 from ratenets.lpl.objective import EPSILON, Coefficients
 from ratenets.lpl.training import LPLConfig, build_network, prepare, train_lpl
-from ratenets.run import RunConfig, StoppedError
+from ratenets.run import RunConfig
 from ratenets.run_folder import CONFIG
 from ratenets.sequences.augmentation import image_sequence
 from spiking.brian.running import code_generation

@@ -21,10 +21,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from foundation.errors import RatespikeError, UsageError
+from foundation.errors import UsageError
 from foundation.files import write_bytes
+from spiking.hdf5 import CHECKED, reading, stored
 
 FORMAT = 1
+KIND = "ratespike integrate-and-fire network"
 Array = NDArray[np.float64]
 Stimulus = NDArray[np.float64] | NDArray[np.bool_]
 
@@ -121,7 +123,7 @@ class IFNetwork:
         with h5py.File(buffer, "w") as file:
             file.attrs.update(
                 format=FORMAT,
-                kind="ratespike integrate-and-fire network",
+                kind=KIND,
                 threshold=1.0,
                 reset="subtract the threshold",
                 schedule="layers in order; a spike reaches the next layer in the same step; spike if u >= threshold",
@@ -132,7 +134,7 @@ class IFNetwork:
                 group = file.create_group(f"layers/{number}")
                 group.attrs.update(name=layer.name, spiking=layer is not self.readout)
                 for key, units in (("weight", "threshold"), ("bias", "threshold / step"), ("scale", "activation")):
-                    group.create_dataset(key, data=getattr(layer, key), fletcher32=True)  # damage is noticed
+                    group.create_dataset(key, data=getattr(layer, key), **CHECKED)
                     group[key].attrs["units"] = units
         write_bytes(path, buffer.getvalue())
 
@@ -143,28 +145,14 @@ def load(path: Path) -> IFNetwork:
     Raises:
         RatespikeError: no such file, or not such a file.
     """
-    if not path.is_file():
-        raise RatespikeError(f"{path}: " + ("is a folder, not a network file" if path.is_dir() else "no such file"))
-    try:
-        with h5py.File(path, "r") as file:
-            if file.attrs.get("kind") != "ratespike integrate-and-fire network" or file.attrs["format"] != FORMAT:
-                raise RatespikeError(f"{path}: not an integrate-and-fire network of this version of ratespike")
-            groups = [file["layers"][str(number)] for number in range(len(file["layers"]))]
-            layers = [
-                IFLayer(str(g.attrs["name"]), *(_stored(g[key]) for key in ("weight", "bias", "scale"))) for g in groups
-            ]
-            initial, coding = float(file.attrs["initial_potential"]), str(file.attrs["input_coding"])
-            return IFNetwork(tuple(layers[:-1]), layers[-1], initial, coding)
-    except (OSError, KeyError, TypeError, ValueError, IndexError, RuntimeError, UsageError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RatespikeError(f"{path}: damaged, or not a network file ({reason})") from None
-
-
-def _stored(dataset: h5py.Dataset) -> Array:
-    """A dataset's content, if the file is large enough to hold what it declares."""
-    if dataset.id.get_storage_size() < dataset.nbytes:
-        raise ValueError(f"{dataset.name} declares {dataset.nbytes:,} bytes and stores fewer")
-    return np.asarray(dataset, dtype=float)
+    with reading(path, KIND, FORMAT) as file:
+        groups = [file["layers"][str(number)] for number in range(len(file["layers"]))]
+        layers = [
+            IFLayer(str(g.attrs["name"]), *(stored(g[key]).astype(float) for key in ("weight", "bias", "scale")))
+            for g in groups
+        ]
+        initial, coding = float(file.attrs["initial_potential"]), str(file.attrs["input_coding"])
+        return IFNetwork(tuple(layers[:-1]), layers[-1], initial, coding)
 
 
 @dataclass(frozen=True)

@@ -1,47 +1,74 @@
-"""The spiking LPL rule as Brian2 code: the definition, step by step.
+"""The spiking models as Brian2 code: the definition, step by step.
 
 Source: the simulation of Halvagal & Zenke 2023 (Nature Neuroscience, doi:10.1038/s41593-023-01460-y; methods,
 "Spiking neural network simulations", Eq. 13 to 20), whose update order is exact and discrete. So is this: code strings
 that run once per step (`run_regularly`), and no ODEs whose discretisation an integrator would choose.
 
-Step n, after integration, threshold, arrival of the delayed spikes and reset (slot ``after_resets``), in this order:
+What happens in step n, by slot of Brian2's schedule:
 
-===== =================== =============================================================================
-order code                on
-===== =================== =============================================================================
-0     POSTSYNAPTIC_ERROR  postsynaptic neurons: error, surrogate derivative
-1     ELIGIBILITY         synapses: eligibility, its correlation with the error
-2     `weight_update`     synapses: new weights, every update interval (also in step 0)
-3     PRESYNAPTIC_TRACES  inputs: postsynaptic potential, trace
-3     POSTSYNAPTIC_TRACES postsynaptic neurons: variance, mean, filtered error
-===== =================== =============================================================================
+============ ============================= =================================================================
+slot         code                          what
+============ ============================= =================================================================
+groups       CONDUCTANCE_STEP              neurons: currents from the old potential and conductances, Euler step
+thresholds   CONDUCTANCE_THRESHOLD         spikes S_i(n)
+synapses     SPIKE_AMPA, SPIKE_GABA        delayed spikes S(n-d) raise conductances, effective in step n+1
+synapses     INHIBITORY_ON_PRE, _ON_POST   inhibitory weights: first every arriving spike, then every target's
+resets       CONDUCTANCE_RESET             potential and threshold
+after_resets (`delays.remember_spikes`)    postsynaptic neurons: remember this step's spikes
+after_resets POSTSYNAPTIC_ERROR            postsynaptic neurons: error; surrogate derivative (`surrogate_code`)
+after_resets ELIGIBILITY                   synapses: eligibility, its correlation with the error
+after_resets `weight_update`               synapses: new weights, every update interval (also in step 0)
+after_resets PRESYNAPTIC_TRACES            inputs: postsynaptic potential, trace
+after_resets `postsynaptic_traces`         postsynaptic neurons: variance, mean, filtered error
+after_resets SPIKE_TRACE                   traces of the inhibitory rule
+============ ============================= =================================================================
+
+Within a slot the order is that of the table (ORDER).
 
 Symbols: d the axonal delay and D the prediction delay in steps, S_j(n) an input spike and S_i(n) a postsynaptic spike
-in step n. All rates are in Hz, as plain numbers.
+in step n. All rates are in Hz, as plain numbers. All that is in flight is explicit state (`spiking.brian.delays`), so
+that a simulation can be cut anywhere.
 """
 
 from __future__ import annotations
 
 SLOT = "after_resets"
-ORDER = {"error": 0, "eligibility": 1, "update": 2, "traces": 3}
+ORDER = {"write": 0, "error": 1, "eligibility": 2, "update": 3, "remember": 4, "traces": 5}
 
-# --- inputs j ---------------------------------------------------------------------------------------------------------
-# The eligibility needs psp_j as it was d steps ago. A linear filter commutes with a delay: driven by spikes that come
-# d steps later still, psp is that value, and no history has to be kept. So everything here lags d steps behind.
+# --- LPL: inputs j ----------------------------------------------------------------------------------------------------
 PRESYNAPTIC = """
-psp : 1     # psp_j(n-d), postsynaptic potential that input j alone would cause, not scaled by tau_syn
-trpre : 1  # its drive, the trace of input spikes
-s : 1   # 1 in the step in which a spike arrives: S_j(n-2d)
+psp : 1    # psp_j, postsynaptic potential that input j alone would cause, not scaled by tau_syn
+trpre : 1  # its drive, the trace of input spikes as they arrive
+s : 1      # 1 in the step in which a spike arrives: S_j(n-d)
 """
-SPIKE_PRE = "s = 1"  # delayed by 2 d
+SPIKE_PRE = "s = 1"  # delayed by d
 
+
+def history(name: str, steps: int) -> list[str]:
+    """Names of x(n), x(n-1), ... x(n-steps): the last values of a variable x."""
+    return [name, *(f"{name}_{k}" for k in range(1, steps + 1))]
+
+
+def shift(name: str, steps: int) -> str:
+    """Make x(n) the newest of the remembered values of x."""
+    names = history(name, steps)
+    return "".join(f"{older} = {newer}\n" for newer, older in zip(names[-2::-1], names[:0:-1], strict=True))
+
+
+def with_history(model: str, name: str, steps: int) -> str:
+    """The model, with variables for the last `steps` values of x."""
+    return model + "".join(f"{older} : 1\n" for older in history(name, steps)[1:])
+
+
+# End of step n. First psp_j(n), as it stood in this step, joins the last values by `shift`: in code of its own, since
+# Brian2 turns the next line into an in-place operation, which in numpy would alter the value just remembered, too.
 PRESYNAPTIC_TRACES = """
 psp += dt/tau_mem*(trpre - psp)
 trpre = (trpre + s)*exp(-dt/tau_syn)
 s = 0
 """
 
-# --- postsynaptic neurons i -------------------------------------------------------------------------------------------
+# --- LPL: postsynaptic neurons i --------------------------------------------------------------------------------------
 POSTSYNAPTIC = """
 lambda_i : 1     # lambda, strength of the Hebbian term, per neuron
 phi_i : 1        # phi, strength of the predictive term, per neuron
@@ -49,31 +76,56 @@ err : 1          # error signal, bracket of the learning rule (Eq. 18)
 tr_err : 1       # error, filtered by tau_err_rise
 tr_err_flt : 1   # and by tau_err_decay (filter alpha)
 tr_mean : 1      # tau_mean times the mean rate
-sigma2 : 1       # variance of the spike train, about a rate in Hz
+sigma2 : 1       # variance of the spike train, about a rate in Hz (as_reported: times dt)
 sigma_prime : 1  # sigma'(U_i(n)), surrogate derivative
 s_now : 1        # S_i(n), immediate
-s_delayed : 1    # S_i(n-d)
-s_old : 1        # S_i(n-D): relative to S_i(n-d), the prediction reaches back D - d steps
 """
-SPIKE_POST = {"now": "s_now = 1", "delayed": "s_delayed = 1", "old": "s_old = 1"}  # delayed by 0, d, D
+SPIKE_POST = "s_now = 1"
 
+# s_delayed = S_i(n-d), s_old = S_i(n-D): relative to s_delayed, the prediction reaches back D - d steps.
 # sigma2 is used as it stood at the end of step n-1, and so is tr_mean.
+# scale is 1 as simulated and dt/s as reported; delta_err is delta as simulated and 0 as reported.
 POSTSYNAPTIC_ERROR = """
-err = lambda_i*(s_delayed - dt/tau_mean*tr_mean)/(sigma2 + xi_0) + delta - phi_i*s_delayed + phi_i*s_old
+err = lambda_i*scale*(s_delayed - dt/tau_mean*tr_mean)/(sigma2 + xi_0) + delta_err - phi_i*s_delayed + phi_i*s_old
 """
 
-# sigma2 is fed per spike, without dt. tr_err_flt follows the tr_err of this very step.
-POSTSYNAPTIC_TRACES = """
-sigma2 = (sigma2 + (s_delayed - dt/tau_mean*tr_mean)**2*second/tau_sigma2)*exp(-dt/tau_sigma2)
+
+def surrogate_code(steps: int, floor: bool) -> str:
+    """Shift the history of σ' by one step and add σ'(U) = β / (1 + β |U - θ|)², which is 0 below u_floor if `floor`.
+
+    U is the potential after this step's reset.
+    """
+    above = "*int(potential/unit >= u_floor)" if floor else ""
+    return shift("sigma_prime", steps) + f"sigma_prime = beta/(1 + beta*abs(potential/unit - theta))**2{above}\n"
+
+
+def postsynaptic_traces(*, float32: bool) -> str:
+    """Variance and mean, then the filtered error: tr_err_flt follows the tr_err of this very step.
+
+    sigma2 is fed per spike, without dt (as_reported: with). `float32` rounds both traces after every operation, as
+    the published program does: a mean that is multiplied by 1 - 1.7e-7 in each step loses whole units in the last
+    place, decays at another speed than tau_mean says, and settles at a few preferred rates.
+    """
+    exact = """
+sigma2 = (sigma2 + scale*(s_delayed - dt/tau_mean*tr_mean)**2*second/tau_sigma2)*exp(-dt/tau_sigma2)
 tr_mean = (tr_mean + s_now)*exp(-dt/tau_mean)
+"""
+    rounded = """
+centred = single(s_delayed - single(dt/tau_mean*tr_mean))
+sigma2 = single(single(sigma2 + single(scale*centred**2*second/tau_sigma2))*single(exp(-dt/tau_sigma2)))
+tr_mean = single(single(tr_mean + s_now)*single(exp(-dt/tau_mean)))
+"""
+    return (
+        (rounded if float32 else exact)
+        + """
 tr_err += dt/tau_err_rise*(err - tr_err)
 tr_err_flt += dt/tau_err_decay*(tr_err - tr_err_flt)
 s_now = 0
-s_delayed = 0
-s_old = 0
 """
+    )
 
-# --- synapses j -> i --------------------------------------------------------------------------------------------------
+
+# --- LPL: synapses j -> i ---------------------------------------------------------------------------------------------
 SYNAPTIC = """
 w : 1             # weight
 el : 1            # eligibility: psp_j sigma'(U_i), decaying with tau_el_rise
@@ -84,8 +136,10 @@ eta : 1 (shared)  # learning rate; set it to 0 to freeze the weights
 from_j : integer (constant)  # j and i once more, as 64-bit integers: numpy gathers
 to_i : integer (constant)    # by these 3.5 times as fast as by Brian2's own 32-bit indices
 """
+SYNAPTIC_MAXIMUM = "g2 : 1            # decaying maximum of the squared gradient\n"
 
-# psp and tr_err_flt as they stood at the end of step n-1 (psp lags d steps), sigma_prime_d = sigma'(U_i(n-d)).
+# psp_d = psp_j(n-d) and sigma_prime_d = sigma'(U_i(n-d)), so that both meet the delayed spikes of the error.
+# tr_err_flt as it stood at the end of step n-1.
 # el is not divided by tau_el_rise: a gain of tau_el_rise/dt, part of the learning rate.
 ELIGIBILITY = """
 el += psp_d*sigma_prime_d
@@ -94,36 +148,68 @@ el *= exp(-dt/tau_el_rise)
 el_sum += el_flt*tr_err_flt_i
 """
 
-
-def surrogate_history(steps: int) -> list[str]:
-    """Names of σ'(n), σ'(n-1), ... σ'(n-steps) of a neuron; the last one is what its synapses see."""
-    return ["sigma_prime", *(f"sigma_prime_{k}" for k in range(1, steps + 1))]
+SPIKE_DELTA = "el_sum += delta"  # as reported: transmitter-triggered growth, at each arriving spike
 
 
-def postsynaptic_equations(steps: int, potential_unit: str) -> str:
-    """POSTSYNAPTIC, the last `steps` values of σ', and the potential, linked to that of the neuron."""
-    history = "".join(f"{name} : 1\n" for name in surrogate_history(steps)[1:])
-    return f"{POSTSYNAPTIC}{history}potential : {potential_unit} (linked)\n"
+def weight_update(*, augment: bool, decay: bool, lower: bool, upper: bool) -> str:
+    """End of a window: gradient = mean over `window` steps (the window of step 0 is a single step), then w, clipped.
 
-
-def surrogate_code(steps: int, floor: bool) -> str:
-    """Shift the history of σ' by one step and add σ'(U) = β / (1 + β |U - θ|)², which is 0 below u_floor if `floor`.
-
-    U is the potential after this step's reset.
+    `augment` divides the gradient by its own decaying maximum, which goes on while eta is 0; `decay` lets the
+    weights decay with tau_w first.
     """
-    names = surrogate_history(steps)
-    shifts = [f"{older} = {newer}\n" for newer, older in zip(names[-2::-1], names[:0:-1], strict=True)]
-    above = "*int(potential/unit >= u_floor)" if floor else ""
-    return "".join(shifts) + f"sigma_prime = beta/(1 + beta*abs(potential/unit - theta))**2{above}\n"
-
-
-def weight_update(*, lower: bool, upper: bool) -> str:
-    """End of a window: gradient = mean over `window` steps (the window of step 0 is a single step), then w, clipped."""
-    lines = ["dw_sum += el_sum/window", "w += eta*el_sum/window", "el_sum = 0"]
+    lines = ["gradient = el_sum/window", "dw_sum += gradient"]
+    step = "gradient"
+    if augment:
+        lines.append("g2 = clip(exp(-interval/tau_rms)*g2, gradient**2, inf)  # the larger of the two")
+        step = "gradient/(sqrt(g2) + 1e-32)"
+    if decay:
+        lines.append("w -= eta*w*(1 - exp(-interval/tau_w))")
+    lines.append(f"w += eta*{step}")
     if lower or upper:
-        lines.insert(2, f"w = clip(w, {'w_min' if lower else '-inf'}, {'w_max' if upper else 'inf'})")
-    return "\n".join(lines)
+        lines.append(f"w = clip(w, {'w_min' if lower else '-inf'}, {'w_max' if upper else 'inf'})")
+    return "\n".join([*lines, "el_sum = 0"])
 
+
+# --- symmetric inhibitory plasticity (parameters.InhibitoryPlasticity) ------------------------------------------------
+INHIBITORY = "w : 1  # weight"
+# x_i and y_j as they stood at the end of step n-1; the bounds are one-sided.
+INHIBITORY_ON_PRE = "w = clip(w + zeta*(x - 2*kappa*tau), w_min, inf)"  # at S_j(n-d), after the old w has acted
+INHIBITORY_ON_POST = "w = clip(w + zeta*y, -inf, w_max)"  # at S_i(n)
+
+TRACE = """
+{name} : 1  # trace of spikes
+s : 1       # 1 in the step of a spike
+"""
+SPIKE_TRACE = """
+{name} = ({name} + s)*exp(-dt/tau)
+s = 0
+"""
+
+# --- conductance-based neuron (parameters.ConductanceNeuron) ----------------------------------------------------------
+CONDUCTANCE_NEURON = """
+U : volt    # membrane potential
+g_ampa : 1  # conductances, in units of the leak's
+g_nmda : 1
+g_gaba : 1
+thr : volt  # what the last spike added to the threshold
+"""
+CONDUCTANCE_THRESHOLD = "U > theta_rest + thr"
+CONDUCTANCE_RESET = """
+U = u_reset
+thr = theta_spike
+"""
+SPIKE_AMPA = "g_ampa_post += w"
+SPIKE_GABA = "g_gaba_post += w"
+
+# g_nmda follows g_ampa in two steps: it takes a share m of g_ampa, then loses a share m of itself.
+CONDUCTANCE_STEP = """
+I = (a_ampa*g_ampa + a_nmda*g_nmda)*(e_exc - U) + g_gaba*(e_inh - U)
+g_nmda = (g_nmda + (1 - exp(-dt/tau_nmda))*g_ampa)*exp(-dt/tau_nmda)
+g_ampa *= exp(-dt/tau_ampa)
+g_gaba *= exp(-dt/tau_gaba)
+thr *= exp(-dt/tau_thr)
+U = clip(U + dt/tau_mem*(u_rest - U + I), e_inh, e_exc)
+"""
 
 # --- current-based neuron (parameters.CurrentNeuron) ------------------------------------------------------------------
 CURRENT_NEURON = """

@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from foundation.errors import UsageError
 from spiking.brian import equations as eq
+from spiking.brian.delays import memory_cells, refer, remember_spikes
+from spiking.brian.rounding import single
 from spiking.parameters import LPLSteps, LPLSynapse
 
 Floats = NDArray[np.float64]
@@ -27,14 +29,15 @@ class LPL:
     """
 
     rule: LPLSynapse
-    synapses: Synapses  # w, el, el_flt, el_sum, dw_sum, and eta (set it to 0 to freeze the weights)
-    pre: NeuronGroup  # psp and trpre of every input, lagging one axonal delay behind
+    synapses: Synapses  # w, el, el_flt, el_sum, dw_sum, g2, and eta (set it to 0 to freeze the weights)
+    pre: NeuronGroup  # psp and trpre of every input
     post: NeuronGroup  # lambda_i, phi_i, err, tr_err, tr_err_flt, tr_mean, sigma2, sigma_prime of every neuron
+    memory: NeuronGroup  # the last spikes of every neuron
     relays: tuple[Synapses, ...]  # carry spikes to `pre` and `post`
     window: int  # steps between weight updates
 
     def __iter__(self) -> Iterator[Any]:
-        return iter((self.synapses, self.pre, self.post, *self.relays))
+        return iter((self.synapses, self.pre, self.post, self.memory, *self.relays))
 
     def gradient(self) -> Floats:
         """Weight change per unit of eta since the start, per synapse, the unfinished window included."""
@@ -55,6 +58,7 @@ def attach_lpl(
     dt: float,
     mean_rate: ArrayLike = 0.0,
     sigma2: ArrayLike = 0.0,
+    arrived: bool = False,
 ) -> LPL:
     r"""Plastic synapses from `source` to `target` that learn by `rule`.
 
@@ -74,6 +78,7 @@ def attach_lpl(
         dt: s, that of `source` and of `target`
         mean_rate: Hz, per target neuron or one number: where the mean trace starts
         sigma2: Hz, the same for the variance
+        arrived: the spikes of `source` have come down their axons (`spiking.brian.delays.axon`): no further delay
 
     >>> from brian2 import Network, NeuronGroup, PoissonGroup, Hz, ms, mV
     >>> inputs = PoissonGroup(20, 30*Hz, dt=0.1*ms)
@@ -95,81 +100,91 @@ def attach_lpl(
     volts = _in_volt(target, potential)
     rates, variances = per_neuron("mean_rate", mean_rate, target.N), per_neuron("sigma2", sigma2, target.N)
 
-    pre, to_pre = _presynaptic(source, rule, steps)
-    post, to_post = _postsynaptic(target, rule, steps, potential, volts)
+    travel = 0 if arrived else steps.axonal_delay
+    pre, to_pre = _presynaptic(source, rule, steps, travel)
+    post, memory, to_post = _postsynaptic(target, rule, steps, potential, volts)
     post.tr_mean, post.sigma2 = rates * rule.tau_mean, variances
-    synapses = _synapses(source, target, rule, steps, on_pre)
-    _refer(synapses, "psp_d", pre, "psp", "from_j")
-    _refer(synapses, "sigma_prime_d", post, eq.surrogate_history(steps.axonal_delay)[-1], "to_i")
-    _refer(synapses, "tr_err_flt_i", post, "tr_err_flt", "to_i")
+    synapses = _synapses(source, target, rule, steps, on_pre, travel)
+    refer(synapses, "psp_d", pre, eq.history("psp", steps.axonal_delay)[-1], "from_j")
+    refer(synapses, "sigma_prime_d", post, eq.history("sigma_prime", steps.axonal_delay)[-1], "to_i")
+    refer(synapses, "tr_err_flt_i", post, "tr_err_flt", "to_i")
     synapses.connect(i=rows, j=columns, namespace={})
     synapses.from_j, synapses.to_i = rows, columns
     synapses.w, synapses.eta = weights, rule.eta
-    return LPL(rule, synapses, pre, post, (to_pre, to_post), steps.update_interval)
+    return LPL(rule, synapses, pre, post, memory, (to_pre, to_post), steps.update_interval)
 
 
-def _presynaptic(source: SpikeSource, rule: LPLSynapse, steps: LPLSteps) -> tuple[NeuronGroup, Synapses]:
+def _presynaptic(source: SpikeSource, rule: LPLSynapse, steps: LPLSteps, travel: int) -> tuple[NeuronGroup, Synapses]:
     clock = source.clock
     constants = {"tau_mem": rule.tau_mem * second, "tau_syn": rule.tau_syn * second}
-    group = NeuronGroup(source.N, eq.PRESYNAPTIC, clock=clock, namespace=constants)
+    model = eq.with_history(eq.PRESYNAPTIC, "psp", steps.axonal_delay)
+    group = NeuronGroup(source.N, model, clock=clock, namespace=constants)
+    if steps.axonal_delay:
+        remember = eq.shift("psp", steps.axonal_delay)
+        group.run_regularly(remember, clock=clock, when=eq.SLOT, order=eq.ORDER["remember"])
     group.run_regularly(eq.PRESYNAPTIC_TRACES, clock=clock, when=eq.SLOT, order=eq.ORDER["traces"])
-    relay = Synapses(source, group, on_pre=eq.SPIKE_PRE, delay=2 * steps.axonal_delay * clock.dt, clock=clock)
+    relay = Synapses(source, group, on_pre=eq.SPIKE_PRE, delay=travel * clock.dt, clock=clock)
     relay.connect(j="i", namespace={})
     return group, relay
 
 
 def _postsynaptic(
     target: NeuronGroup, rule: LPLSynapse, steps: LPLSteps, potential: str, volts: bool
-) -> tuple[NeuronGroup, Synapses]:
+) -> tuple[NeuronGroup, NeuronGroup, Synapses]:
     clock = target.clock
     constants = {
         **{name: getattr(rule, name) * second for name in ("tau_mean", "tau_sigma2", "tau_err_rise", "tau_err_decay")},
-        **{"delta": rule.delta, "xi_0": rule.xi, "beta": rule.beta, "theta": rule.theta, "u_floor": rule.u_floor},
+        **{"xi_0": rule.xi, "beta": rule.beta, "theta": rule.theta, "u_floor": rule.u_floor},
+        "delta_err": 0.0 if rule.per_spike_delta else rule.delta,
+        "scale": rule.variance_scale(float(clock.dt)),
         "unit": volt if volts else 1.0,
+        "single": single,
     }
-    model = eq.postsynaptic_equations(steps.axonal_delay, "volt" if volts else "1")
+    model = eq.with_history(eq.POSTSYNAPTIC + memory_cells("delayed", "old"), "sigma_prime", steps.axonal_delay)
+    model += f"potential : {'volt' if volts else '1'} (linked)\n"
     group = NeuronGroup(target.N, model, clock=clock, namespace=constants)
     group.potential = linked_var(target, potential)
     group.lambda_i, group.phi_i = rule.lambda_, rule.phi
+    memory = remember_spikes(group, {"delayed": steps.axonal_delay, "old": steps.prediction_delay})
     error = eq.POSTSYNAPTIC_ERROR + eq.surrogate_code(steps.axonal_delay, floor=rule.u_floor is not None)
     group.run_regularly(error, clock=clock, when=eq.SLOT, order=eq.ORDER["error"])
-    group.run_regularly(eq.POSTSYNAPTIC_TRACES, clock=clock, when=eq.SLOT, order=eq.ORDER["traces"])
-    delays = {"now": 0, "delayed": steps.axonal_delay, "old": steps.prediction_delay}
-    delays = {pathway: count * clock.dt for pathway, count in delays.items()}
-    relay = Synapses(target, group, on_pre=eq.SPIKE_POST, delay=delays, clock=clock)
+    traces = eq.postsynaptic_traces(float32=rule.float32_traces)
+    group.run_regularly(traces, clock=clock, when=eq.SLOT, order=eq.ORDER["traces"])
+    relay = Synapses(target, group, on_pre=eq.SPIKE_POST, clock=clock)
     relay.connect(j="i", namespace={})
-    return group, relay
+    return group, memory, relay
 
 
-def _synapses(source: SpikeSource, target: NeuronGroup, rule: LPLSynapse, steps: LPLSteps, on_pre: str) -> Synapses:
+def _synapses(
+    source: SpikeSource, target: NeuronGroup, rule: LPLSynapse, steps: LPLSteps, on_pre: str, travel: int
+) -> Synapses:
     clock = target.clock
+    interval = steps.update_interval * clock.dt
     constants = {
-        **{name: getattr(rule, name) * second for name in ("tau_el_rise", "tau_el_decay")},
-        **{"window": steps.update_interval, "w_min": rule.w_min, "w_max": rule.w_max},
+        **{name: getattr(rule, name) * second for name in ("tau_el_rise", "tau_el_decay", "tau_rms")},
+        **{"window": steps.update_interval, "interval": interval, "w_min": rule.w_min, "w_max": rule.w_max},
+        "delta": rule.delta,
+        "tau_w": (rule.tau_w or 0.0) * second,
     }
-    delay = steps.axonal_delay * clock.dt
     synapses = Synapses(
         source,
         target,
-        eq.SYNAPTIC,
-        on_pre=on_pre,
-        delay=delay,
+        eq.SYNAPTIC + (eq.SYNAPTIC_MAXIMUM if rule.augment_gradient else ""),
+        on_pre=f"{on_pre}\n{eq.SPIKE_DELTA}" if rule.per_spike_delta else on_pre,
+        delay=travel * clock.dt,
         clock=clock,
         namespace=constants,
         dtype={"from_j": np.int64, "to_i": np.int64},
     )
     synapses.run_regularly(eq.ELIGIBILITY, clock=clock, when=eq.SLOT, order=eq.ORDER["eligibility"])
-    update = eq.weight_update(lower=rule.w_min is not None, upper=rule.w_max is not None)
-    interval = steps.update_interval * clock.dt
+    update = eq.weight_update(
+        augment=rule.augment_gradient,
+        decay=rule.tau_w is not None,
+        lower=rule.w_min is not None,
+        upper=rule.w_max is not None,
+    )
     synapses.run_regularly(update, dt=interval, when=eq.SLOT, order=eq.ORDER["update"])
     return synapses
-
-
-def _refer(synapses: Synapses, name: str, group: NeuronGroup, variable: str, index: str) -> None:
-    """Let the code of `synapses` use a variable of our own groups, as Brian2 does for those of source and target."""
-    if name in synapses.variables:
-        raise UsageError(f"target: its variable {name!r} bears a name of the rule; choose another")
-    synapses.variables.add_reference(name, group, variable, index=index)
 
 
 def _in_volt(target: NeuronGroup, potential: str) -> bool:

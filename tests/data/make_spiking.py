@@ -1,9 +1,9 @@
-"""Cut the compact copy of the reference's step trace that the tests use.
+"""Make the copy of the reference's step trace that the tests use.
 
     python tests/data/make_spiking.py /path/to/reference/spiking/steptrace_std.npz
 
-The full trace holds 3 s of one postsynaptic neuron (every step) and of its 63 synapses (every step of the first 1000,
-then every 20th). Kept are 2 s and a few steps more, with four weight updates on the way, and every third synapse.
+Nothing that was recorded is left out: 6 s of the network's spikes, its synapses and initial potentials, and of the last
+3 s one postsynaptic neuron (every step) and its 63 synapses (every step of the first 1000, then every 20th).
 """
 
 from __future__ import annotations
@@ -13,30 +13,32 @@ from pathlib import Path
 
 import numpy as np
 
-FIRST, LAST = 30_000, 50_100  # steps
-SYNAPSES = slice(None, None, 3)
-COLUMNS = ("mem", "err", "tr_err", "tr_err_flt", "tr_post_mean", "tr_post_sigma2", "sigma_prime")
+PROJECTIONS = {"ext": "con", "ei": "ei", "ie": "ie", "ii": "ii"}
+KEPT = {
+    "unit": "unit",  # which neuron was traced
+    "unit_steps": "clk",  # (30000,), all states are those of the end of a step
+    "unit_names": "names",
+    "unit_state": "unit_state",  # (30000, 11)
+    "synapses": "syn_idx",  # (63,), of the 5082 input synapses
+    "synapse_steps": "syn_clk",  # (2450,)
+    "synapse_names": "syn_names",
+    "synapse_state": "syn_state",  # (2450, 63, 4)
+    "initial_potential": "init_mem",  # (100,), V
+    "ext_w": "w_final",  # (5082,), at the end, as ie_w (1207,)
+    "ie_w": "w_ie_final",
+}
 
 
 def main(source: Path) -> None:
     trace = np.load(source)
-    names = list(trace["names"])
-    steps = trace["syn_clk"][trace["syn_clk"] <= LAST]
-    inputs = trace["syn_pre"][SYNAPSES]
-    spikes, own = trace["in_spk"], trace["exc_spk"]
-    spikes = spikes[np.isin(spikes[:, 1], inputs) & (spikes[:, 0] <= LAST)]
-    state = trace["unit_state"]
+    spikes = {name: trace[f"{name}_spk"] for name in ("in", "exc", "inh")}
+    assert all(events.max() < 2**16 for events in spikes.values())
     np.savez_compressed(
         Path(__file__).parent / "spiking" / "steptrace.npz",
-        first=FIRST,  # the reference's clock; all states are those of the end of a step
-        unit_names=np.array(COLUMNS),
-        unit_state=state[: LAST - FIRST + 1, [names.index(name) for name in COLUMNS]],  # (20101, 7), every step
-        synapse_steps=steps.astype(np.int64),  # (n,)
-        synapse_names=trace["syn_names"],
-        synapse_state=trace["syn_state"][: len(steps), SYNAPSES],  # (n, 21, 4)
-        input_ids=inputs,  # (21,)
-        input_spikes=spikes.astype(np.int64),  # (m, 2): step, input id, from step 0 on
-        unit_spikes=own[(own[:, 1] == trace["unit"]) & (own[:, 0] <= LAST), 0].astype(np.int64),  # steps
+        **{ours: trace[theirs] for ours, theirs in KEPT.items()},
+        **{f"{ours}_pre": trace[f"{theirs}_row"].astype(np.uint16) for ours, theirs in PROJECTIONS.items()},
+        **{f"{ours}_post": trace[f"{theirs}_col"].astype(np.uint16) for ours, theirs in PROJECTIONS.items()},
+        **{f"{name}_spikes": events.astype(np.uint16) for name, events in spikes.items()},  # (n, 2): step, unit
     )
 
 

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from foundation import config as configs
-from foundation.errors import RatespikeError, UsageError
+from foundation.errors import RatespikeError, StoppedError, UsageError
 from ratenets import run, run_folder
 from ratenets.lpl.encoders import EncoderConfig
 from ratenets.lpl.training import LPLConfig, train_lpl
-from ratenets.run import RunConfig, StoppedError
+from ratenets.run import RunConfig
 from ratenets.run_folder import CHECKPOINT, CONFIG, METRICS
 
 MAIN = [sys.executable, "-c", "from ratespike.cli import main; main()"]

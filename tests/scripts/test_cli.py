@@ -26,14 +26,14 @@ def test_help_is_immediate_and_names_every_command():
         "assert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for name in ("demo", "data", "deep", "bridge"):
+    for name in ("demo", "data", "deep", "spike", "bridge", "figure", "benchmark"):
         assert f"  {name} " in done.stdout
 
 
 def test_no_short_help_is_cut_off(run):
     from ratespike.cli import COMMANDS
 
-    for arguments in ([], *[[group] for group in COMMANDS if group != "demo"]):
+    for arguments in ([], *[[group] for group in COMMANDS if group not in ("demo", "figure")]):
         status, output, _ = run(*arguments, "--help")
         assert status == 0
         assert "..." not in output.split("Commands:")[1], output

@@ -49,7 +49,7 @@ def test_quantities_of_brian2_are_refused():
 
 
 def test_unknown_parameter_of_the_current_reading():
-    with pytest.raises(UsageError, match=r"LPLSynapse.current: unknown parameter 'taumean'; known are .*tau_mean"):
+    with pytest.raises(UsageError, match=r"LPLSynapse: unknown parameter 'taumean'; known are .*tau_mean"):
         LPLSynapse.current(taumean=1.0)
 
 

@@ -30,17 +30,20 @@ DEVIATION = {
 OURS = {"tr_post_mean": "tr_mean", "tr_post_sigma2": "sigma2"}
 
 
-def postsynaptic_potential(trace, last):
-    """psp_j and the trace behind it at the end of step `last`, both as they were 8 steps before, from step 0 on."""
+def set_inputs(pre, trace, last):
+    """Set psp_j, its last eight values and the trace behind it to what they were at the end of step `last`."""
     arrivals = np.zeros((last + 1, trace["input_ids"].size))
     ids = np.searchsorted(trace["input_ids"], trace["input_spikes"][:, 1])
-    steps = trace["input_spikes"][:, 0] + 16
+    steps = trace["input_spikes"][:, 0] + 8
     arrivals[steps[steps <= last], ids[steps <= last]] = 1
-    psp = x = np.zeros(trace["input_ids"].size)
+    psp = [np.zeros(trace["input_ids"].size)] * 9
+    x = psp[0]
     for now in arrivals:
-        psp = psp + DT / 20e-3 * (x - psp)
+        psp = [psp[0] + DT / 20e-3 * (x - psp[0]), *psp[:-1]]
         x = (x + now) * np.exp(-DT / 5e-3)
-    return psp, x
+    pre.trpre = x
+    for k, value in enumerate(psp):
+        setattr(pre, f"psp_{k}" if k else "psp", value)
 
 
 def prescribed_neuron(trace):
@@ -88,7 +91,7 @@ def run():
             setattr(lpl.post, OURS.get(name, name), units[LEAD - 1, k])
     for k, name in enumerate(synapse_names):
         setattr(lpl.synapses, name, synapses[LEAD - 1, :, k])
-    lpl.pre.psp, lpl.pre.trpre = postsynaptic_potential(trace, first + LEAD - 1)
+    set_inputs(lpl.pre, trace, first + LEAD - 1)
 
     at_unit = StateMonitor(lpl.post, [OURS.get(n, n) for n in unit_names], record=0, when="end", dt=DT * second)
     at_synapses = StateMonitor(lpl.synapses, list(synapse_names), record=True, when="end", dt=DT * second)

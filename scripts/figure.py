@@ -1,0 +1,82 @@
+"""`ratespike figure`: publication figures from run files."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from foundation.errors import RatespikeError, UsageError
+from foundation.figures import FORMATS, save
+from foundation.files import check_target
+from foundation.progress import bar
+
+
+class Recipe(NamedTuple):
+    """How a figure is made, with functions as "module:name": one figure does not import what another needs."""
+
+    reader: str  # of a path, gives a list
+    drawer: str  # of all lists in one, gives the figure
+    text: str  # what it shows
+    inputs: str  # what it takes
+
+
+FIGURES = {
+    "lpl-network": Recipe(
+        "spiking.run_file:read_networks",
+        "spiking.plots:lpl_network",
+        "the LPL network, its conditions side by side (Halvagal & Zenke 2023, Fig. 5)",
+        "files of `ratespike spike network`; several seeds of a condition are pooled",
+    ),
+    "stdp": Recipe(
+        "spiking.run_file:read_pairings",
+        "spiking.plots:stdp",
+        "weight change by spike timing, for several variances or frequencies (Fig. 6)",
+        "files of `ratespike spike stdp`",
+    ),
+}
+LIST = "\n\n".join(f"\b\n{name}: {recipe.text}\n    INPUT: {recipe.inputs}" for name, recipe in FIGURES.items())
+
+
+@click.command(epilog=LIST)
+@click.argument("name", type=click.Choice(list(FIGURES)), metavar="NAME")
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="INPUT...")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="the figure: a .png, .pdf or .svg file")
+def command(name: str, inputs: tuple[Path, ...], out: Path) -> None:
+    """Draw the figure NAME from one or several run files."""
+    _check(inputs, out)
+    recipe = FIGURES[name]
+    reader, drawer = _function(recipe.reader), _function(recipe.drawer)
+    runs: list[Any] = []
+    with bar(label=f"figure {name}", total=len(inputs) + 1, unit="step") as progress:
+        for path in inputs:
+            runs += reader(path)
+            progress.update()
+        save(drawer(runs), out)
+        progress.update()
+    click.echo(f"{out}: {name}, from {len(runs)} run{'s' if len(runs) > 1 else ''}")
+
+
+def _check(inputs: tuple[Path, ...], out: Path) -> None:
+    """Refuse what cannot be read or written, before any work starts."""
+    if out.suffix not in FORMATS:
+        raise UsageError(f"{out}: a figure is written as one of {', '.join(FORMATS)}")
+    check_target(out, *inputs)
+    seen: set[Path] = set()
+    for path in inputs:
+        if path.is_dir():
+            raise UsageError(f"{path}: is a folder; name a run file")
+        if not path.exists():
+            raise RatespikeError(f"{path}: no such file")
+        if path.resolve() in seen:
+            raise UsageError(f"{path}: given twice; give each run once")
+        seen.add(path.resolve())
+
+
+def _function(name: str) -> Callable[..., Any]:
+    module, attribute = name.split(":")
+    function: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    return function

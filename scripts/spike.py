@@ -1,0 +1,175 @@
+"""`ratespike spike`: the spiking network of the paper's Fig. 5, and the pairing protocol of Fig. 6."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from foundation import config as configs
+from foundation.errors import UsageError
+from foundation.files import check_target, write_json
+from spiking.pairing import PairingProtocol
+from spiking.recording import NetworkRecord
+from spiking.simulation import RunConfig
+
+from .options import build_config, config_options, flag_values
+
+CODEGEN = ("auto", "standalone", "cython", "numpy")
+SHORT: dict[str, Any] = {
+    "network": {"duration": 240.0, "priming": 60.0, "tau_mean": 20.0, "augment_gradient": True, "eta": 0.03},
+    "recording": {"weights_every": 20.0},
+}
+PAPER_CURVES = [
+    *(
+        {"frequency": 10.0, "initial_mean": 10.0, "initial_variance": v, "max_interval": 0.05}
+        for v in (0.1, 1.0, 100.0)
+    ),
+    *({"frequency": f} for f in (1.0, 10.0, 20.0, 30.0, 40.0, 50.0)),
+]
+"""What Fig. 6 shows, as changes of `PairingProtocol`; without the pairings at 0.1 Hz, which alone take 1000 s."""
+
+
+def _backend(command: Callable[..., Any]) -> Callable[..., Any]:
+    command = click.option(
+        "--codegen",
+        type=click.Choice(CODEGEN),
+        default="auto",
+        show_default=True,
+        help="how Brian2 runs: a C++ program, cython, or numpy; auto: the first, if it pays and a compiler is found",
+    )(command)
+    return click.option(
+        "--backend", type=click.Choice(["brian2"]), default="brian2", show_default=True, help="what simulates"
+    )(command)
+
+
+@click.group()
+def command() -> None:
+    """Simulate the paper's spiking network and its pairing protocol."""
+
+
+@command.command(short_help="The LPL network of Fig. 5.")
+@config_options(RunConfig)
+@click.option(
+    "--preset",
+    type=click.Choice(["short", "paper"]),
+    default="short",
+    show_default=True,
+    help="short: minutes, with fast traces and the augmented gradient; paper: the published simulation, hours",
+)
+@click.option(
+    "--rates",
+    type=click.Path(path_type=Path),
+    help="your own input: .npy (populations, samples) in Hz, every 10 ms, looped  [default: the paper's five signals]",
+)
+@_backend
+@click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file of settings; options win over it")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="the run file, HDF5")
+@click.option("--resume", is_flag=True, help="go on with the same run, which was stopped or killed")
+def network(
+    preset: str,
+    rates: Path | None,
+    codegen: str,
+    backend: str,
+    file: Path | None,
+    out: Path,
+    resume: bool,
+    **flags: Any,
+) -> None:
+    """Run the network of Halvagal & Zenke 2023, Fig. 5: five populations of Poisson inputs, LPL at the synapses from
+    them to excitatory neurons, plastic inhibition.
+
+    The file of --out holds the last spikes, the weights over time, rates, and all that made them: see `ratespike spike
+    summary` and `ratespike figure lpl-network`. A run that was stopped or killed goes on with the same command and
+    --resume, and ends where it would have ended.
+    """
+    from spiking.brian.network_simulator import backend as make
+    from spiking.brian.network_simulator import choose
+    from spiking.run_file import read_networks
+    from spiking.simulation import run_networks
+    from spiking.stimuli import load_rates, paper_rates
+
+    changes = SHORT if preset == "short" else {}
+    default = configs.from_mapping(RunConfig, changes, f"preset {preset}")
+    config = build_config(default, file, flag_values(RunConfig, flags))
+    traces = paper_rates() if rates is None else load_rates(rates)
+    check_target(out, *[path for path in (rates, file) if path is not None])
+    chosen, note = choose(codegen, config.seconds)
+    if note:
+        click.echo(note, err=True)
+    run_networks(config, traces, out, make(chosen), backend=f"{backend}, {chosen}", resume=resume)
+    _print_summary(read_networks(out))
+    click.echo(f"{out}: {config.seconds:g} s simulated; now `ratespike figure lpl-network {out} --out network.png`")
+
+
+@command.command(short_help="Numbers of finished network runs.")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="write all numbers to this file, too")
+def summary(files: tuple[Path, ...], json_file: Path | None) -> None:
+    """Analyses of the paper's Fig. 5 for the networks in FILE...: rates, weights, selectivity, decoding, and more."""
+    from spiking.analysis import analyse
+    from spiking.run_file import read_networks
+
+    if json_file is not None:
+        check_target(json_file, *files)
+    records = [record for path in files for record in read_networks(path)]
+    _print_summary(records)
+    if json_file is not None:
+        write_json(json_file, [{"label": r.label, **analyse(r).summary.to_json()} for r in records])
+
+
+def _print_summary(records: list[NetworkRecord]) -> None:
+    from spiking.analysis import analyse
+
+    click.echo(f"{'':14}  rates (Hz)     selectivity       R2 of the reconstruction,        mean weight of synapses,")
+    click.echo(f"{'':14}   exc    inh     P1     P2       by population                    by population")
+    for record in records:
+        found = analyse(record).summary
+        chosen = [found.preference[name].mean if name in found.preference else float("nan") for name in ("P1", "P2")]
+        click.echo(
+            f"{found.label:14} {found.exc_rate.mean:6.2f} {found.inh_rate.mean:6.2f}  "
+            + " ".join(f"{value:+.3f}" for value in chosen)
+            + "   "
+            + " ".join(f"{value:+.2f}" for value in found.r2)
+            + "    "
+            + " ".join(f"{value:.3f}" for value in found.existing_weights)
+        )
+
+
+@command.command(short_help="The pairing protocol of Fig. 6.")
+@config_options(PairingProtocol)
+@click.option("--paper", is_flag=True, help="all curves of Fig. 6, whatever frequency, intervals and traces are given")
+@_backend
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="the file of curves, HDF5")
+def stdp(paper: bool, codegen: str, backend: str, out: Path, **flags: Any) -> None:
+    """Pair spikes of a hundred inputs and a clamped neuron at a hundred intervals, as in Halvagal & Zenke 2023, Fig. 6.
+
+    The file of --out holds `delta_t` (s, positive: pre before post) and `relative_delta_w`; draw it with `ratespike
+    figure stdp`.
+    """
+    from spiking.brian.network_simulator import choose
+    from spiking.brian.pairing import run_pairings
+    from spiking.run_file import write_pairings
+
+    given = flag_values(PairingProtocol, flags)
+    variants = [{**given, **curve} for curve in PAPER_CURVES] if paper else [given]
+    protocols = [configs.from_mapping(PairingProtocol, values, "command line") for values in variants]
+    check_target(out)
+    if out.exists():
+        raise UsageError(f"{out}: exists; name another file")
+    chosen, note = choose(codegen, sum(protocol.steps * protocol.dt for protocol in protocols))
+    if note:
+        click.echo(note, err=True)
+    curves = run_pairings(protocols, chosen)
+    write_pairings(out, protocols, curves)
+    for curve in curves:
+        highest, lowest = curve.relative_delta_w.argmax(), curve.relative_delta_w.argmin()
+        click.echo(
+            f"{curve.frequency:5g} Hz, variance {curve.initial_variance:5g}: "
+            f"max {curve.relative_delta_w[highest]:+.3f} at {1e3 * curve.delta_t[highest]:+.1f} ms, "
+            f"min {curve.relative_delta_w[lowest]:+.3f} at {1e3 * curve.delta_t[lowest]:+.1f} ms, "
+            f"{curve.postsynaptic_spikes} postsynaptic spikes"
+        )
+    click.echo(f"{out}: now `ratespike figure stdp {out} --out stdp.png`")

@@ -1,0 +1,87 @@
+"""What a simulation leaves behind, whichever program ran it: spikes, weights and rates as plain arrays in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Spikes:
+    """The spikes of a group of neurons, in the order of their times.
+
+    Attributes:
+        time: (n,), s, ascending; of the simulation's own clock, priming included.
+        unit: (n,), which neuron fired, 0 to size - 1.
+        size: number of neurons, silent ones too.
+    """
+
+    time: NDArray[np.float64]
+    unit: NDArray[np.int64]
+    size: int
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkRecord:
+    """One run of the LPL network (Halvagal & Zenke 2023, Fig. 5), as far as its analyses need it.
+
+    Two clocks: `start`, `end`, the spikes and `rate_time` count from the first step of the simulation; `weight_time`
+    counts from the start of training, so that it is negative in the priming phase before.
+
+    Attributes:
+        label: of the condition, as a figure names it: "LPL", "Pred. off", "Hebb off", "Inhib. off", "Inhib. fixed".
+        start: s, absolute; spikes were kept from here
+        end: s, absolute; to here, the end of the run.
+        exc: spikes of the excitatory neurons.
+        inh: spikes of the inhibitory neurons; of size 0 where there are none.
+        inputs: spikes of the input neurons.
+        population: (inputs,), to which population each input belongs, 0 to P - 1. The paper's five are P0 (constant
+            rate), P1, P1ctl (P1 shuffled in time), P2, P2ctl.
+        pre: (synapses,), the input at which each plastic synapse starts.
+        post: (synapses,), the excitatory neuron at which it ends.
+        weights: (snapshots, synapses), in units of the leak conductance.
+        weight_time: (snapshots,), s since the start of training.
+        rate_time: (bins,), s, absolute, the end of each bin.
+        rates: mean firing rate per neuron in each bin, Hz: "exc" and "inh" (bins,), "inputs" (bins, populations).
+    """
+
+    label: str
+    start: float
+    end: float
+    exc: Spikes
+    inh: Spikes
+    inputs: Spikes
+    population: NDArray[np.int64]
+    pre: NDArray[np.int64]
+    post: NDArray[np.int64]
+    weights: NDArray[np.float64]
+    weight_time: NDArray[np.float64]
+    rate_time: NDArray[np.float64]
+    rates: dict[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True, eq=False)
+class PairingCurve:
+    """One run of the pairing protocol (Halvagal & Zenke 2023, Fig. 6): how pairing moves a weight, by spike timing.
+
+    Attributes:
+        frequency: Hz, of the pairings.
+        initial_mean: Hz, the postsynaptic mean rate that the neuron starts with.
+        initial_variance: the postsynaptic variance that it starts with.
+        max_interval: s, largest distance between the two spikes of a pair.
+        variant: reading of the learning rule, "as_simulated" or "as_reported".
+        delta_t: (synapses,), s, postsynaptic minus presynaptic spike time; positive: pre before post.
+        relative_delta_w: (synapses,), (w - w0) / w0 after all pairings.
+        postsynaptic_spikes: how many there were, with those that the protocol did not ask for.
+    """
+
+    frequency: float
+    initial_mean: float
+    initial_variance: float
+    max_interval: float
+    variant: str
+    delta_t: NDArray[np.float64]
+    relative_delta_w: NDArray[np.float64]
+    postsynaptic_spikes: int

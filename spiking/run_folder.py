@@ -1,0 +1,130 @@
+"""The folder of a run that is not finished: what every piece left, and the state after the last.
+
+``run.toml`` says which run it is; ``pieces/<n>.npz`` is what is kept of piece n; ``state.npz`` is the state after the
+last of them. Each is written whole, pieces before the state that follows them, so a run killed at any time goes on
+from its last state.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foundation.config import differences_of, parse, read_text
+from foundation.errors import RatespikeError, UsageError
+from foundation.files import check_target, sweep, write_bytes, write_new_text
+
+Array = NDArray[Any]
+FORMAT = 1
+
+
+class RunFolder:
+    """See above. Nothing is written before the first `add`.
+
+    Args:
+        path: of the folder.
+        identity: what makes it this run and no other, as plain nested values that TOML can hold.
+        resume: whether a folder that exists is to be gone on with.
+
+    Raises:
+        UsageError: it exists and was not to be resumed, or is of another run.
+        RatespikeError: it is damaged, or was written by another version.
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, Any], *, resume: bool) -> None:
+        self.path = path
+        self.identity = {"format": FORMAT, "ratespike": version("ratespike"), **identity}
+        self._done: int = 0
+        self._state: dict[str, Array] | None = None
+        self._known = (path / "run.toml").exists()
+        if not self._known:
+            if path.exists() and any(path.iterdir() if path.is_dir() else [path]):
+                raise UsageError(f"{path}: exists and is no unfinished run; move it away")
+            check_target(path / "run.toml")
+            return
+        if not resume:
+            raise UsageError(f"{path}: an unfinished run lies here; go on with --resume, or remove it")
+        found = parse(read_text(path / "run.toml"), f"{path / 'run.toml'}")
+        for key in ("format", "ratespike"):
+            if found.get(key) != self.identity[key]:
+                raise RatespikeError(
+                    f"{path}: of another version of ratespike ({key} {found.get(key)}, this is {self.identity[key]})"
+                )
+        if other := differences_of(found, self.identity):
+            raise UsageError(f"{path}: is another run; it differs in {', '.join(other)}")
+        self._done, self._state = self._read_state()
+        for number in range(self._done):
+            self.piece(number)
+
+    def resume(self) -> tuple[int, dict[str, Array] | None]:
+        """How many pieces are done, and the state after them (None before the first)."""
+        return self._done, self._state
+
+    def add(self, number: int, piece: Mapping[str, Array], state: Mapping[str, Array]) -> None:
+        """Keep a piece, and the state after it."""
+        if not self._known:
+            import tomli_w
+
+            try:
+                write_new_text(self.path / "run.toml", tomli_w.dumps(self.identity))
+            except FileExistsError:
+                raise UsageError(f"{self.path}: another process has begun a run here") from None
+            self._known = True
+        _write(self.path / "pieces" / f"{number}.npz", piece)
+        _write(self.path / "state.npz", {"pieces": np.array(number + 1), **state})
+        self._done, self._state = number + 1, dict(state)
+
+    def piece(self, number: int) -> dict[str, Array]:
+        """What `add` kept of a piece. Raises `RatespikeError` if it is missing or damaged."""
+        return _read(self.path / "pieces" / f"{number}.npz")
+
+    def pieces(self) -> Iterator[dict[str, Array]]:
+        """All that are done, in order."""
+        return (self.piece(number) for number in range(self.resume()[0]))
+
+    def remove(self) -> None:
+        """Delete what this class has written, and the folder if nothing else is in it."""
+        for folder in (self.path / "pieces", self.path):
+            if folder.is_dir():
+                sweep(folder)
+        for number in range(self.resume()[0]):
+            (self.path / "pieces" / f"{number}.npz").unlink(missing_ok=True)
+        for name in ("state.npz", "run.toml"):
+            (self.path / name).unlink(missing_ok=True)
+        for folder in (self.path / "pieces", self.path):
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
+    def _read_state(self) -> tuple[int, dict[str, Array] | None]:
+        if not (self.path / "state.npz").exists():
+            return 0, None
+        state = _read(self.path / "state.npz")
+        try:
+            return int(state.pop("pieces")), state
+        except (KeyError, TypeError, ValueError):
+            raise RatespikeError(f"{self.path / 'state.npz'}: damaged: says not after which piece it is") from None
+
+
+def _write(path: Path, arrays: Mapping[str, Array]) -> None:
+    buffer = BytesIO()
+    named: dict[str, Any] = {name.replace("/", ":"): value for name, value in arrays.items()}
+    np.savez(buffer, **named)
+    write_bytes(path, buffer.getvalue())
+
+
+def _read(path: Path) -> dict[str, Array]:
+    """All arrays of a file, each checked against its checksum."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name.replace(":", "/"): file[name] for name in file.files}
+    except FileNotFoundError:
+        raise RatespikeError(f"{path}: is missing; the run cannot be resumed") from None
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise RatespikeError(f"{path}: damaged, the run cannot be resumed ({error})") from None

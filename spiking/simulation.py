@@ -1,0 +1,267 @@
+"""Run a network for as long as it takes, in pieces, whichever backend computes them; stop and resume anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foundation.config import setting
+from foundation.errors import RatespikeError, StoppedError, UsageError
+from foundation.files import check_target
+from foundation.progress import bar
+from spiking.network import InputSpikes, NetworkConfig, Segment, Wiring, draw_wiring, segments
+from spiking.parameters import whole_steps
+from spiking.run_file import FinishedRun, write_networks
+from spiking.run_folder import RunFolder
+from spiking.stimuli import RateTrace, SpikeEvents
+
+Array = NDArray[Any]
+State = dict[str, Array]
+"""Every variable of a model that changes, named <group>/<variable>."""
+
+LONGEST = 50.0  # s, of a piece; what a kill can cost
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """What happened in a piece of a run.
+
+    Attributes:
+        state: at its end.
+        spikes: (step, unit) of every spike, each (n,), by name of the neurons; steps since the start of the piece.
+        probes: values (times, index) of each probed variable, by name of the probe and of the variable.
+    """
+
+    state: State
+    spikes: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]
+    probes: dict[str, dict[str, Array]]
+
+
+class NetworkSimulator(Protocol):
+    """A backend: advances the network of a config and a wiring; a context manager.
+
+    Its states hold, whatever else, ``ext/w`` and, where there is plastic inhibition, ``ie/w``.
+    """
+
+    name: str
+
+    def start(self) -> State:
+        """The state at step 0."""
+        ...
+
+    def advance(self, state: State, arrivals: SpikeEvents, learning: bool) -> Piece:
+        """The state after the steps of `arrivals`: input spikes, in the steps in which they arrive."""
+        ...
+
+    def __enter__(self) -> NetworkSimulator: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+@dataclass(frozen=True)
+class RecordingConfig:
+    """What a run keeps."""
+
+    keep_spikes: float = setting(100.0, "every spike of that many last seconds is kept")
+    weights_every: float = setting(250.0, "time between snapshots of the weights in training, in s")
+    rate_bin: float = setting(10.0, "width of the bins of the population rates, in s")
+
+    def __post_init__(self) -> None:
+        for name in ("keep_spikes", "weights_every", "rate_bin"):
+            if not 0 < getattr(self, name) < np.inf:
+                raise UsageError(f"{name}: must be positive, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One or several networks that differ in their seeds."""
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    recording: RecordingConfig = field(default_factory=RecordingConfig)
+    networks: int = setting(1, "how many networks; number k of them has the seed plus k")
+
+    def __post_init__(self) -> None:
+        if self.networks < 1:
+            raise UsageError(f"networks: must be at least 1, got {self.networks}")
+
+    @property
+    def seconds(self) -> float:
+        """Simulated s in all."""
+        return self.networks * (self.network.priming + self.network.duration)
+
+
+Simulate = Callable[[NetworkConfig, Wiring, int], NetworkSimulator]
+"""Makes a backend for a network, its wiring and its number of inputs."""
+
+
+def run_networks(
+    config: RunConfig, traces: Sequence[RateTrace], out: Path, simulate: Simulate, *, backend: str, resume: bool = False
+) -> None:
+    """Run all networks of a config and write them to the run file `out`.
+
+    Until then everything is in the folder ``<out>.partial``: a run that was stopped or killed goes on from there with
+    `resume`, and ends where it would have ended.
+
+    Args:
+        config: what to run.
+        traces: rates of the input populations.
+        out: the file (`spiking.run_file`).
+        simulate: the backend.
+        backend: its name; results of two backends differ in the last digits, so a run stays with one.
+        resume: go on with what is in the folder.
+
+    Raises:
+        UsageError: `out` exists, or there is nothing to resume, or what there is belongs to another run.
+        StoppedError: Ctrl-C.
+    """
+    check_target(out)
+    if out.exists():
+        raise UsageError(f"{out}: exists; name another file" + (", there is nothing left to resume" if resume else ""))
+    base = partial_folder(out)
+    if resume and not base.exists():
+        raise UsageError(f"{out}: no run to resume, there is no {base.name}")
+    identity = {
+        "recording": asdict(config.recording),
+        "networks": config.networks,
+        "rates": _digest(traces),
+        "backend": backend,
+    }
+    runs = []
+    for k in range(config.networks):
+        network = replace(config.network, seed=config.network.seed + k)
+        folder = RunFolder(base / str(k), {**identity, "network": asdict(network)}, resume=resume)
+        runs.append(Run(network, traces, config.recording, folder))
+    for run in runs:
+        try:
+            run.finish(simulate)
+        except KeyboardInterrupt:
+            raise StoppedError(f"stopped; go on with --resume, everything so far is in {base}") from None
+    write_networks(out, [run.finished() for run in runs])
+    for run in runs:
+        run.folder.remove()
+    if not any(base.iterdir()):
+        base.rmdir()
+
+
+def partial_folder(out: Path) -> Path:
+    """Where a run lies until its file is written."""
+    return out.with_name(f"{out.name}.partial")
+
+
+def _digest(traces: Sequence[RateTrace]) -> str:
+    content = sha256()
+    for trace in traces:
+        content.update(np.float64(trace.interval).tobytes() + np.int64(trace.values.size).tobytes())
+        content.update(np.ascontiguousarray(trace.values, np.float64).tobytes())
+    return content.hexdigest()
+
+
+class Run:
+    """One network, from its first piece (or where its folder stopped) to its last.
+
+    Everything is checked when it is made, and nothing is written or built before `finish`.
+
+    Args:
+        config: the network.
+        traces: rates of the input populations.
+        recording: what to keep.
+        folder: where the pieces go; one that holds pieces of the same run is gone on with.
+    """
+
+    def __init__(
+        self, config: NetworkConfig, traces: Sequence[RateTrace], recording: RecordingConfig, folder: RunFolder
+    ) -> None:
+        self.config, self.recording, self.folder = config, recording, folder
+        self.input = InputSpikes(config, traces)
+        self.wiring = draw_wiring(config, self.input.lines)
+        self.pieces = segments(config, LONGEST, recording.weights_every)
+        self.steps = self.pieces[-1].end
+        self.bin = whole_steps("rate_bin", recording.rate_bin, config.dt)
+        self.kept_from = max(0, self.steps - whole_steps("keep_spikes", recording.keep_spikes, config.dt))
+
+    def finished(self) -> FinishedRun:
+        """What `spiking.run_file` writes."""
+        return FinishedRun(
+            self.config, self.input.traces, self.wiring, self.folder, self.steps, self.kept_from, self.bin
+        )
+
+    def finish(self, simulate: Simulate) -> None:
+        """Run what is left, with a progress bar; every piece is safe in the folder when it ends.
+
+        Raises:
+            RatespikeError: a variable is not finite any more, or the backend fails.
+        """
+        done, state = self.folder.resume()
+        if done == len(self.pieces):
+            return
+        delay = self.config.rule.steps(self.config.dt).axonal_delay
+        dt = self.config.dt
+        with (
+            simulate(self.config, self.wiring, self.input.lines) as simulator,
+            _bar(
+                f"{self.config.label}, seed {self.config.seed}", self.steps * dt, self.pieces[done].first * dt
+            ) as advance_bar,
+        ):
+            start = simulator.start()
+            state = start if state is None else check_state(state, start)
+            for segment in self.pieces[done:]:
+                arrivals = self.input.fired(segment.first - delay, segment.steps)
+                piece = simulator.advance(state, arrivals, segment.learning)
+                check_state(piece.state, start)
+                self.folder.add(segment.number, self._chunk(segment, state, piece), piece.state)
+                state = piece.state
+                advance_bar(segment.steps * dt)
+
+    def _chunk(self, segment: Segment, before: State, piece: Piece) -> dict[str, Array]:
+        """What is kept of a piece: spikes in absolute steps, spike counts in absolute bins, a snapshot of weights."""
+        fired = self.input.fired(segment.first, segment.steps)
+        spikes = {**piece.spikes, "inputs": (fired.step, fired.source)}
+        chunk: dict[str, Array] = {"first_bin": np.array(segment.first // self.bin)}
+        bins = (segment.end - 1) // self.bin - segment.first // self.bin + 1
+        for name, (step, unit) in spikes.items():
+            absolute = step + segment.first
+            column = unit // self.config.population if name == "inputs" else np.zeros_like(unit)
+            columns = len(self.input.traces) if name == "inputs" else 1
+            index = (absolute // self.bin - segment.first // self.bin) * columns + column
+            chunk[f"{name}_counts"] = np.bincount(index, minlength=bins * columns).reshape(bins, columns)
+            kept = absolute >= self.kept_from
+            chunk[f"{name}_step"], chunk[f"{name}_unit"] = absolute[kept], unit[kept].astype(np.int32)
+        every = whole_steps("weights_every", self.recording.weights_every, self.config.dt)
+        trained = segment.first - whole_steps("priming", self.config.priming, self.config.dt)
+        if trained >= 0 and trained % every == 0:
+            chunk |= _weights(before, trained)
+        if segment.end == self.steps:
+            chunk |= {f"last_{name}": value for name, value in _weights(piece.state, trained + segment.steps).items()}
+        return chunk
+
+
+def _weights(state: State, step: int) -> dict[str, Array]:
+    names = [name for name in ("ext", "ie", "ee") if f"{name}/w" in state]
+    return {"weights_step": np.array(step), **{f"{name}_w": state[f"{name}/w"] for name in names}}
+
+
+def check_state(state: State, expected: State) -> State:
+    """The state, if it is one of this model. Raises `RatespikeError`, naming the variable."""
+    for name in sorted(state.keys() ^ expected.keys()):
+        raise RatespikeError(f"state: variable {name} is {'missing' if name in expected else 'unknown'}")
+    for name, value in expected.items():
+        if state[name].shape != value.shape or state[name].dtype != value.dtype:
+            raise RatespikeError(
+                f"state: {name} must be {value.dtype} {value.shape}, got {state[name].dtype} {state[name].shape}"
+            )
+        if not np.isfinite(state[name]).all():
+            raise RatespikeError(f"{name} is not finite any more; the last good state is kept")
+    return state
+
+
+@contextmanager
+def _bar(label: str, total: float, initial: float) -> Iterator[Callable[[float], object]]:
+    with bar(label=label, total=round(total, 3), initial=round(initial, 3), unit=" simulated s") as progress:
+        yield lambda seconds: progress.update(round(seconds, 3))
