@@ -8,7 +8,6 @@ a step comes from (seed, purpose, epoch, step), see `foundation.seeds`.
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from foundation.config import setting
 from foundation.errors import RatespikeError, StoppedError, UsageError
 from foundation.progress import bar
+from foundation.stopping import stop_requests
 from ratenets import run_folder
 from ratenets.run_folder import CHECKPOINT, METRICS, State
 
@@ -133,7 +133,7 @@ def train(
     total = config.epochs * learner.steps_per_epoch
     with (
         _writer(folder, done if resume else None) as write_scalar,
-        _stop_signal(folder is not None) as stopped,
+        stop_requests(listen=folder is not None) as stopped,
         bar(label=label, total=total, unit="step", initial=done) as progress,
     ):
         while state.epoch < config.epochs:
@@ -223,28 +223,3 @@ def _writer(folder: Path | None, step: int | None) -> Iterator[Callable[[str, fl
 
     with SummaryWriter(str(folder / "tensorboard"), purge_step=None if step is None else step + 1) as writer:
         yield lambda name, value, at: writer.add_scalar(name, value, at)
-
-
-@contextmanager
-def _stop_signal(listen: bool) -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM ask for a stop after the current step instead of breaking it off; a second one does."""
-    asked: list[int] = []
-    if not listen:
-        yield lambda: False
-        return
-
-    def ask(number: int, frame: object) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    try:
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread, where signals cannot be had
-        yield lambda: False
-        return
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

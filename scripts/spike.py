@@ -32,6 +32,15 @@ PAPER_CURVES = [
 """What Fig. 6 shows, as changes of `PairingProtocol`; without the pairings at 0.1 Hz, which alone take 1000 s."""
 
 
+def _flags(changes: dict[str, Any]) -> str:
+    """Changes of a config as the options that make them."""
+    flags = []
+    for group in changes.values():
+        for name, value in group.items():
+            flags.append(f"--{name.replace('_', '-')}" + ("" if value is True else f" {value:g}"))
+    return " ".join(flags)
+
+
 def _backend(command: Callable[..., Any]) -> Callable[..., Any]:
     command = click.option(
         "--codegen",
@@ -57,7 +66,7 @@ def command() -> None:
     type=click.Choice(["short", "paper"]),
     default="short",
     show_default=True,
-    help="short: minutes, with fast traces and the augmented gradient; paper: the published simulation, hours",
+    help=f"paper: the published simulation, hours; short: minutes, it sets {_flags(SHORT)}",
 )
 @click.option(
     "--rates",

@@ -199,14 +199,15 @@ class Segment:
         return self.first + self.steps
 
 
-def segments(config: NetworkConfig, longest: float, every: float) -> list[Segment]:
-    """The run in pieces of at most `longest` s, the priming first; in training one begins at every multiple of `every`.
+def segments(config: NetworkConfig, longest: float, weights_every: float) -> list[Segment]:
+    """The run in pieces of at most `longest` s, the priming first; training is cut every `weights_every`.
 
     Both in s, and multiples of the interval between weight updates: Brian2 counts it from the start of a piece.
     """
     interval = config.rule.steps(config.dt).update_interval
-    most, cut = (whole_steps(name, value, config.dt) for name, value in (("longest", longest), ("every", every)))
-    for name, steps in (("longest", most), ("every", cut)):
+    times = {"longest": longest, "weights_every": weights_every}
+    most, cut = (whole_steps(name, value, config.dt) for name, value in times.items())
+    for name, steps in zip(times, (most, cut), strict=True):
         if steps < 1 or steps % interval:
             raise UsageError(f"{name}: must be a multiple of {interval * config.dt:g} s, got {steps * config.dt:g} s")
     primed = whole_steps("priming", config.priming, config.dt)

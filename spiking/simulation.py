@@ -16,6 +16,7 @@ from foundation.config import setting
 from foundation.errors import RatespikeError, StoppedError, UsageError
 from foundation.files import check_target
 from foundation.progress import bar
+from foundation.stopping import stop_requests
 from spiking.network import InputSpikes, NetworkConfig, Segment, Wiring, draw_wiring, segments
 from spiking.parameters import whole_steps
 from spiking.run_file import FinishedRun, write_networks
@@ -138,11 +139,11 @@ def run_networks(
         network = replace(config.network, seed=config.network.seed + k)
         folder = RunFolder(base / str(k), {**identity, "network": asdict(network)}, resume=resume)
         runs.append(Run(network, traces, config.recording, folder))
-    for run in runs:
-        try:
+    try:
+        for run in runs:
             run.finish(simulate)
-        except KeyboardInterrupt:
-            raise StoppedError(f"stopped; go on with --resume, everything so far is in {base}") from None
+    except KeyboardInterrupt:
+        raise StoppedError(f"stopped; go on with --resume, everything so far is in {base}") from None
     write_networks(out, [run.finished() for run in runs])
     for run in runs:
         run.folder.remove()
@@ -181,6 +182,8 @@ class Run:
         self.config, self.recording, self.folder = config, recording, folder
         self.input = InputSpikes(config, traces)
         self.wiring = draw_wiring(config, self.input.lines)
+        if not self.wiring.ext.pre.size:
+            raise UsageError(f"p_ext: no input synapse was drawn at {config.p_ext}; raise it")
         self.pieces = segments(config, LONGEST, recording.weights_every)
         self.steps = self.pieces[-1].end
         self.bin = whole_steps("rate_bin", recording.rate_bin, config.dt)
@@ -197,6 +200,7 @@ class Run:
 
         Raises:
             RatespikeError: a variable is not finite any more, or the backend fails.
+            KeyboardInterrupt: Ctrl-C or SIGTERM.
         """
         done, state = self.folder.resume()
         if done == len(self.pieces):
@@ -204,6 +208,7 @@ class Run:
         delay = self.config.rule.steps(self.config.dt).axonal_delay
         dt = self.config.dt
         with (
+            stop_requests() as stopped,
             simulate(self.config, self.wiring, self.input.lines) as simulator,
             _bar(
                 f"{self.config.label}, seed {self.config.seed}", self.steps * dt, self.pieces[done].first * dt
@@ -212,6 +217,8 @@ class Run:
             start = simulator.start()
             state = start if state is None else check_state(state, start)
             for segment in self.pieces[done:]:
+                if stopped():
+                    raise KeyboardInterrupt
                 arrivals = self.input.fired(segment.first - delay, segment.steps)
                 piece = simulator.advance(state, arrivals, segment.learning)
                 check_state(piece.state, start)

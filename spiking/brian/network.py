@@ -9,7 +9,6 @@ from typing import Any
 import brian2 as b2
 import numpy as np
 
-from foundation.errors import UsageError
 from spiking.brian import equations as eq
 from spiking.brian.delays import Axon, axon
 from spiking.brian.inhibition import PlasticInhibition, attach_inhibitory_plasticity
@@ -29,7 +28,7 @@ class LPLNetwork:
     source: Any  # (inputs,) whatever spikes
     exc: b2.NeuronGroup  # U, g_ampa, g_nmda, g_gaba, thr
     inh: b2.NeuronGroup | None
-    ext: LPL  # input -> exc
+    ext: LPL | b2.Synapses  # input -> exc
     ee: LPL | None  # exc -> exc
     ie: PlasticInhibition | b2.Synapses | None
     fixed: tuple[b2.Synapses, ...]  # exc -> inh, inh -> inh
@@ -43,11 +42,6 @@ class LPLNetwork:
             elif part is not None:
                 yield part
 
-    @property
-    def plastic(self) -> tuple[LPL, ...]:
-        """Every projection that learns by LPL."""
-        return (self.ext,) if self.ee is None else (self.ext, self.ee)
-
     def neurons(self) -> dict[str, Any]:
         """The groups that spike."""
         return {"exc": self.exc} if self.inh is None else {"exc": self.exc, "inh": self.inh}
@@ -56,7 +50,7 @@ class LPLNetwork:
         """Every group that has state, by a name that stays the same from one build to the next."""
         named: dict[str, Any] = {"exc": self.exc}
         for name, lpl in (("ext", self.ext), ("ee", self.ee)):
-            if lpl is not None:
+            if isinstance(lpl, LPL):
                 named |= {name: lpl.synapses, f"{name}.pre": lpl.pre, f"{name}.post": lpl.post}
                 named[f"{name}.memory"] = lpl.memory
         if self.inh is not None:
@@ -68,19 +62,16 @@ class LPLNetwork:
         return named
 
 
-def build_network(source: Any, config: NetworkConfig, wiring: Wiring) -> LPLNetwork:
+def build_network(source: Any, config: NetworkConfig, wiring: Wiring, *, learning: bool = True) -> LPLNetwork:
     """The network around `source`, whose spikes are those that arrive, at the config's dt.
 
-    Raises:
-        UsageError: the wiring has no input synapse.
+    Without `learning` its input synapses have weights and nothing else: what plasticity costs is measured against it.
     """
-    if wiring.ext.pre.size == 0:
-        raise UsageError(f"p_ext: no input synapse was drawn at {config.p_ext} and {source.N} inputs; raise it")
     clock = source.clock
     delay = config.rule.steps(config.dt).axonal_delay
     exc = conductance_neurons(config.exc, config.neuron, clock)
     exc.U = wiring.U * b2.volt
-    ext = _plastic(source, exc, wiring.ext, config)
+    ext = _plastic(source, exc, wiring.ext, config) if learning else _fixed(source, exc, wiring.ext, eq.SPIKE_AMPA)
     if config.inhibition == "none":
         if not wiring.ee.pre.size:
             return LPLNetwork(source, exc, None, ext, None, None, (), ())

@@ -137,7 +137,7 @@ def simulator_of(protocol: PairingProtocol, codegen: str, probes: dict[str, Prob
 def run_pairing(protocol: PairingProtocol, simulator: Simulator) -> Piece:
     """The whole protocol in one piece."""
     state = initial_state(partial(build_pairing, protocol=protocol), protocol.inputs + 1, protocol.dt)
-    state["neuron/release"] = np.full(1, protocol.pairing_times[-1] + RELEASE[0])
+    state["neuron/release"] = np.full(1, protocol.pairing_steps[-1] * protocol.dt + RELEASE[0])
     return simulator.advance(state, arrivals(protocol))
 
 

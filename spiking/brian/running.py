@@ -11,6 +11,7 @@ import brian2 as b2
 
 from foundation.errors import RatespikeError
 from foundation.progress import bar
+from foundation.stopping import stop_requests
 
 
 def run_network(network: b2.Network, seconds: float, *, label: str | None = None) -> None:
@@ -23,9 +24,13 @@ def run_network(network: b2.Network, seconds: float, *, label: str | None = None
         RatespikeError: the network stopped before its time.
     """
     start = float(network.t)
-    with _stop_at_interrupt() as interrupted, _bar(label, seconds) as report:
+    with (
+        _preference("core.stop_on_keyboard_interrupt", False),
+        stop_requests(signal.SIGINT, then=b2.stop) as interrupted,
+        _bar(label, seconds) as report,
+    ):
         network.run(seconds * b2.second, namespace={}, **report)
-    if interrupted:
+    if interrupted():
         raise KeyboardInterrupt
     if float(network.t) - start < seconds * (1 - 1e-9):
         raise RatespikeError(f"the simulation stopped after {float(network.t) - start:.3f} of {seconds:.3f} s")
@@ -36,29 +41,6 @@ def code_generation(target: str) -> Iterator[None]:
     """Brian2's `codegen.target` for a while: "numpy" (no compiler, no waiting), "cython", or "auto"."""
     with _preference("codegen.target", target):
         yield
-
-
-@contextmanager
-def _stop_at_interrupt() -> Iterator[list[int]]:
-    """Let Ctrl-C stop the running network after its current step and be noted in the list; a second one breaks in."""
-    interrupted: list[int] = []
-
-    def stop(number: int, frame: object) -> None:
-        if interrupted:
-            raise KeyboardInterrupt
-        interrupted.append(number)
-        b2.stop()
-
-    with _preference("core.stop_on_keyboard_interrupt", False):
-        try:
-            before = signal.signal(signal.SIGINT, stop)
-        except ValueError:  # not in the main thread, where signals cannot be had
-            yield interrupted
-            return
-        try:
-            yield interrupted
-        finally:
-            signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

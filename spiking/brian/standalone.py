@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -198,15 +198,10 @@ def stop_after(step: NDArray[np.int64], last: NDArray[np.int64]) -> NDArray[np.i
 
 
 def _call(command: list[str], folder: Path, failure: str) -> None:
-    """Run a program; Ctrl-C ends it, and us. Brian2's own handler of that signal would let us go on."""
-    before = None
-    with suppress(ValueError):  # not in the main thread, which alone gets the signal
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    finally:
-        if before is not None:
-            signal.signal(signal.SIGINT, before)
+    """Run a program. Ctrl-C at a terminal reaches it as well as us, and ends it."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode == -signal.SIGINT:
+        raise KeyboardInterrupt
     if done.returncode:
         reason = next((line for line in done.stderr.splitlines() if "rror" in line), f"status {done.returncode}")
         raise RatespikeError(f"C++ standalone mode: {failure}: {reason}")

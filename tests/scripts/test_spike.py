@@ -1,0 +1,204 @@
+"""`ratespike spike`: the network and the pairing protocol from the command line, what they refuse, and being killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from spiking.run_file import read_configs, read_networks, read_pairings
+
+TINY = ["--exc", "12", "--inh", "4", "--population", "8", "--p-ext", "0.5", "--w-ext", "0.6", "--codegen", "numpy"]
+RUN = [*TINY, "--priming", "0.5", "--duration", "1.2", "--weights-every", "0.5", "--rate-bin", "0.4"]
+
+
+def contents(path):
+    """Every dataset and attribute of a run file."""
+    found = {}
+
+    def note(name, item):
+        found.update({f"{name}@{key}": value for key, value in item.attrs.items()})
+        if isinstance(item, h5py.Dataset):
+            found[name] = np.asarray(item)
+
+    with h5py.File(path) as file:
+        file.visititems(note)
+    return found
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory, shell):
+    path = tmp_path_factory.mktemp("spike") / "net.h5"
+    done = shell("spike", "network", *RUN, "--out", path)
+    assert done.returncode == 0, done.stderr
+    return path, done.stdout
+
+
+def test_a_run_leaves_one_file_and_says_what_is_in_it(network, run):
+    path, output = network
+    assert [file.name for file in path.parent.iterdir()] == ["net.h5"]
+    assert "LPL" in output
+    assert "ratespike figure lpl-network" in output
+    (record,) = read_networks(path)
+    (config,) = read_configs(path)
+    assert (config.augment_gradient, config.tau_mean, config.exc) == (True, 20.0, 12)  # the short preset
+    assert record.weight_time.tolist() == pytest.approx([0.0, 0.5, 1.0, 1.2])
+    assert record.exc.time.size > 10
+    assert np.abs(record.weights[-1] - record.weights[0]).max() > 1e-3
+    status, output, _ = run("spike", "summary", path, "--json", path.parent / "summary.json")
+    assert status == 0
+    (values,) = json.loads((path.parent / "summary.json").read_text())
+    assert values["label"] == "LPL"
+    assert values["exc_rate"]["mean"] == pytest.approx(record.exc.time.size / 12 / 1.7)
+    (path.parent / "summary.json").unlink()
+    status, _, errors = run("figure", "lpl-network", path, "--out", path.parent / "network.png")
+    assert status == 0, errors
+    (path.parent / "network.png").unlink()
+
+
+def test_a_killed_run_goes_on_to_the_same_file(network, tmp_path, shell):
+    path = tmp_path / "net.h5"
+    command = [sys.executable, "-c", "from ratespike.cli import main; main()", "spike", "network", *RUN, "--out", path]
+    with subprocess.Popen([str(part) for part in command], stderr=subprocess.DEVNULL) as process:
+        state = tmp_path / "net.h5.partial" / "0" / "state.npz"
+        deadline = time.monotonic() + 60
+        while not state.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.kill()
+    assert not path.exists()
+    refused = shell("spike", "network", *RUN, "--out", path)
+    assert refused.returncode == 2
+    assert "go on with --resume" in refused.stderr
+    other = shell("spike", "network", *RUN, "--eta", "0.5", "--out", path, "--resume")
+    assert other.returncode == 2
+    assert "differs in network.eta" in other.stderr
+    done = shell("spike", "network", *RUN, "--out", path, "--resume")
+    assert done.returncode == 0, done.stderr
+    expected, actual = contents(network[0]), contents(path)
+    assert expected.keys() == actual.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(actual[name], value, err_msg=name)
+    assert [file.name for file in tmp_path.iterdir()] == ["net.h5"]
+
+
+def test_ctrl_c_leaves_a_run_that_can_go_on(tmp_path, shell):
+    path = tmp_path / "net.h5"
+    long = [*TINY, "--priming", "0", "--duration", "600", "--weights-every", "0.5"]
+    command = [sys.executable, "-c", "from ratespike.cli import main; main()", "spike", "network", *long, "--out", path]
+    with subprocess.Popen([str(part) for part in command], stderr=subprocess.PIPE, text=True) as process:
+        state = tmp_path / "net.h5.partial" / "0" / "state.npz"
+        deadline = time.monotonic() + 60
+        while not state.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.kill(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "go on with --resume" in errors.splitlines()[-1]
+    assert state.exists()
+
+
+def test_several_networks_share_a_file_and_differ_in_their_seed(tmp_path, run):
+    path = tmp_path / "two.h5"
+    short = [*TINY, "--priming", "0", "--duration", "0.5", "--weights-every", "0.5"]
+    status, output, errors = run("spike", "network", *short, "--networks", 2, "--seed", 7, "--out", path)
+    assert status == 0, errors
+    assert output.count("LPL ") == 2
+    assert [config.seed for config in read_configs(path)] == [7, 8]
+    one, two = read_networks(path)
+    assert one.inputs.time.tolist() != two.inputs.time.tolist()
+
+
+def test_own_rates(tmp_path, run):
+    np.save(tmp_path / "rates.npy", np.stack([np.zeros(50), np.full(50, 200.0), np.full(50, 50.0)]))
+    path = tmp_path / "own.h5"
+    short = [*TINY, "--priming", "0", "--duration", "0.5", "--weights-every", "0.5", "--inhibition", "none"]
+    status, _, errors = run("spike", "network", *short, "--rates", tmp_path / "rates.npy", "--out", path)
+    assert status == 0, errors
+    (record,) = read_networks(path)
+    counts = np.bincount(record.population[record.inputs.unit], minlength=3)
+    assert counts[0] == 0
+    assert counts[1] == pytest.approx(8 * 200 * 0.5, rel=0.15)
+    assert counts[2] == pytest.approx(8 * 50 * 0.5, rel=0.3)
+    assert record.label == "Inhib. off"
+    assert record.inh.size == 0
+
+
+def test_stdp_writes_the_curve_and_its_figure(tmp_path, run):
+    path = tmp_path / "curve.h5"
+    arguments = ["--pairings", 3, "--inputs", 5, "--frequency", 40, "--initial-variance", 2, "--codegen", "numpy"]
+    status, output, errors = run("spike", "stdp", *arguments, "--out", path)
+    assert status == 0, errors
+    assert "3 postsynaptic spikes" in output
+    (curve,) = read_pairings(path)
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(file["delta_t"], np.linspace(0.02, -0.02, 5))
+        np.testing.assert_array_equal(file["relative_delta_w"], curve.relative_delta_w)
+    assert np.abs(curve.relative_delta_w).min() > 0
+    status, _, errors = run("figure", "stdp", path, "--out", tmp_path / "stdp.pdf")
+    assert status == 0, errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["network", "--duration", "0.00005"], 2, "duration: must be a multiple of dt"),
+        (["network", "--priming", "0.3"], 2, "priming: must be a multiple of the interval between weight updates"),
+        (["network", "--p-ext", "1.5"], 2, "p_ext: a probability lies in [0, 1], got 1.5"),
+        (["network", "--p-ext", "0"], 2, "p_ext: no input synapse"),
+        (["network", "--duration", "nan"], 2, "duration"),
+        (["network", "--inhibition", "some"], 2, "inhibition: must be one of plastic, fixed, none"),
+        (["network", "--variant", "as_imagined"], 2, "variant: must be one of as_simulated, as_reported"),
+        (["network", "--networks", "0"], 2, "networks: must be at least 1"),
+        (["network", "--weights-every", "0.3"], 2, "weights_every"),
+        (["network", "--resume"], 2, "no run to resume"),
+        (["network", "--out", "mine.txt"], 2, "mine.txt: exists"),
+        (["network", "--rates", "none.npy"], 1, "none.npy: no such file"),
+        (["network", "--rates", "negative.npy"], 1, "negative"),
+        (["network", "--rates", "fast.npy"], 2, "more than one spike in a step"),
+        (["network", "--rates", "mine.txt"], 1, "mine.txt"),
+        (["network", "--out", "foreign.h5"], 2, "no unfinished run"),
+        (["network", "--backend", "abacus"], 2, "--backend"),
+        (["stdp", "--frequency", "200"], 2, "frequency: must be at most 140 Hz"),
+        (["stdp", "--pairings", "0"], 2, "pairings: must be at least 1"),
+        (["stdp", "--max-interval", "0.5"], 2, "max_interval: must be at most 0.1 s"),
+        (["stdp", "--out", "mine.txt"], 2, "mine.txt: exists"),
+        (["summary", "mine.txt"], 1, "mine.txt: damaged, or not a file of ratespike network runs"),
+        (["summary", "none.h5"], 1, "none.h5: no such file"),
+    ],
+)
+def test_bad_input_is_one_line_before_any_work(tmp_path, monkeypatch, run, arguments, status, message):
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "foreign.h5.partial/0").mkdir(parents=True)
+    (tmp_path / "foreign.h5.partial/0/mine.txt").write_text("mine")
+    np.save(tmp_path / "negative.npy", np.array([[1.0, -1.0]]))
+    np.save(tmp_path / "fast.npy", np.array([[1e5, 1e5]]))
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    monkeypatch.chdir(tmp_path)
+    if "--out" not in arguments and arguments[0] != "summary":
+        arguments = [*arguments, "--out", "x.h5"]
+    actual, output, errors = run("spike", *arguments)
+    assert message in " ".join(errors.split())
+    assert actual == status
+    assert len(errors.strip().splitlines()) == 1
+    assert output == ""
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
+def test_help_says_what_the_presets_set(run):
+    status, output, _ = run("spike", "network", "--help")
+    assert status == 0
+    assert "--tau-mean 20" in " ".join(output.split())
+
+
+def test_the_run_file_is_found_by_figure(tmp_path, run):
+    (tmp_path / "x.h5").write_bytes(b"no HDF5")
+    status, _, errors = run("figure", "lpl-network", tmp_path / "x.h5", "--out", tmp_path / "x.png")
+    assert status == 1
+    assert "damaged, or not a file of ratespike network runs" in errors
+    assert not Path(tmp_path / "x.png").exists()
