@@ -19,8 +19,15 @@ from .options import build_config, config_options, flag_values
 
 CODEGEN = ("auto", "standalone", "cython", "numpy")
 SHORT: dict[str, Any] = {
-    "network": {"duration": 240.0, "priming": 60.0, "tau_mean": 20.0, "augment_gradient": True, "eta": 0.03},
-    "recording": {"weights_every": 20.0},
+    "network": {
+        "duration": 600.0,
+        "priming": 60.0,
+        "tau_mean": 20.0,
+        "w_ext": 0.3,
+        "augment_gradient": True,
+        "eta": 0.03,
+    },
+    "recording": {"weights_every": 50.0},
 }
 PAPER_CURVES = [
     *(

@@ -248,7 +248,7 @@ class InputSpikes:
 
     def fired(self, first: int, steps: int) -> SpikeEvents:
         """The spikes of steps first, ..., first + steps - 1, counted from `first`; there are none before step 0."""
-        sources, fired = [], []
+        sources, fired = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         for number in range(max(first, 0) // self.block_steps, (first + steps - 1) // self.block_steps + 1):
             block = self._block(number)
             step = block.step + number * self.block_steps - first

@@ -227,7 +227,7 @@ def whole_steps(name: str, time: float, dt: float) -> int:
     if not dt > 0:
         raise UsageError(f"dt: must be positive, got {dt}")
     count = round(time / dt)
-    if abs(time / dt - count) > 1e-6 * max(1.0, 1e-3 * count) or (count == 0 and time > 0):
+    if abs(time / dt - count) > 1e-6 * max(1.0, 1e-7 * count) or (count == 0 and time > 0):
         raise UsageError(f"{name}: must be a multiple of dt = {dt} s, got {time} s")
     return count
 

@@ -165,7 +165,10 @@ def _timing(axis: Axes, curves: list[PairingCurve], varied: str) -> None:
     axis.axhline(0, color=GREY, lw=0.6)
     axis.axvline(0, color=GREY, lw=0.6)
     axis.set(xlabel=r"$\Delta t$, post − pre (ms)", ylabel="weight change (%)", title=_title(curves[0], varied))
-    axis.legend()
+    if len(curves) > 3:  # they would leave no room for it
+        axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2)
+    else:
+        axis.legend()
 
 
 def _frequency(axis: Axes, curves: list[PairingCurve]) -> None:

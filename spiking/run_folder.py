@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from foundation.config import differences_of, parse, read_text
 from foundation.errors import RatespikeError, UsageError
-from foundation.files import check_target, sweep, write_bytes, write_new_text
+from foundation.files import check_target, claim_folder, sweep, write_bytes, write_new_text
 
 Array = NDArray[Any]
 FORMAT = 1
@@ -45,9 +45,7 @@ class RunFolder:
         self._state: dict[str, Array] | None = None
         self._known = (path / "run.toml").exists()
         if not self._known:
-            if path.exists() and any(path.iterdir() if path.is_dir() else [path]):
-                raise UsageError(f"{path}: exists and is no unfinished run; move it away")
-            check_target(path / "run.toml")
+            _check_new(path)
             return
         if not resume:
             raise UsageError(f"{path}: an unfinished run lies here; go on with --resume, or remove it")
@@ -107,14 +105,28 @@ class RunFolder:
             return 0, None
         state = _read(self.path / "state.npz")
         try:
-            return int(state.pop("pieces")), state
+            done = int(state.pop("pieces"))
         except (KeyError, TypeError, ValueError):
-            raise RatespikeError(f"{self.path / 'state.npz'}: damaged: says not after which piece it is") from None
+            done = 0
+        if done < 1:
+            raise RatespikeError(f"{self.path / 'state.npz'}: damaged: says not after which piece it is")
+        return done, state
+
+
+def _check_new(path: Path) -> None:
+    """Make sure that a folder can be made there, or has nothing in it but what a killed writer left."""
+    if path.exists():
+        try:
+            claim_folder(path, "run.toml")
+        except UsageError:
+            raise UsageError(f"{path}: exists and is no unfinished run; move it away") from None
+    check_target(path / "run.toml")
 
 
 def _write(path: Path, arrays: Mapping[str, Array]) -> None:
     buffer = BytesIO()
     named: dict[str, Any] = {name.replace("/", ":"): value for name, value in arrays.items()}
+    named["arrays"] = np.array(len(arrays))  # a damaged directory can hide some of them
     np.savez(buffer, **named)
     write_bytes(path, buffer.getvalue())
 
@@ -123,8 +135,11 @@ def _read(path: Path) -> dict[str, Array]:
     """All arrays of a file, each checked against its checksum."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name.replace(":", "/"): file[name] for name in file.files}
+            found = {name.replace(":", "/"): file[name] for name in file.files}
+        if int(found.pop("arrays")) != len(found):
+            raise ValueError("not all of its arrays are there")
+        return found
     except FileNotFoundError:
         raise RatespikeError(f"{path}: is missing; the run cannot be resumed") from None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
+    except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile, RuntimeError) as error:
         raise RatespikeError(f"{path}: damaged, the run cannot be resumed ({error})") from None

@@ -174,14 +174,20 @@ class Run:
         traces: rates of the input populations.
         recording: what to keep.
         folder: where the pieces go; one that holds pieces of the same run is gone on with.
+        wiring: synapses and initial potentials; None: those that the config's seed draws.
     """
 
     def __init__(
-        self, config: NetworkConfig, traces: Sequence[RateTrace], recording: RecordingConfig, folder: RunFolder
+        self,
+        config: NetworkConfig,
+        traces: Sequence[RateTrace],
+        recording: RecordingConfig,
+        folder: RunFolder,
+        wiring: Wiring | None = None,
     ) -> None:
         self.config, self.recording, self.folder = config, recording, folder
         self.input = InputSpikes(config, traces)
-        self.wiring = draw_wiring(config, self.input.lines)
+        self.wiring = draw_wiring(config, self.input.lines) if wiring is None else wiring
         if not self.wiring.ext.pre.size:
             raise UsageError(f"p_ext: no input synapse was drawn at {config.p_ext}; raise it")
         self.pieces = segments(config, LONGEST, recording.weights_every)

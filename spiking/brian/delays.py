@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from brian2 import Group, NeuronGroup, Synapses
+from brian2 import Group, NeuronGroup, Synapses, second
 from brian2.core.spikesource import SpikeSource
 
 from foundation.errors import UsageError
@@ -25,6 +25,14 @@ def refer(group: Group, name: str, other: Group, variable: str, index: str) -> N
     if name in group.variables:
         raise UsageError(f"target: its variable {name!r} bears a name of the rule; choose another")
     group.variables.add_reference(name, other, variable, index=index)
+
+
+def relay(source: SpikeSource, target: NeuronGroup, code: str, delay: float = 0.0) -> Synapses:
+    """Run `code` on neuron k of `target` when neuron k of `source` has spiked, `delay` (s) later."""
+    synapses = Synapses(source, target, on_pre=code, delay=delay * second, clock=target.clock)
+    every = np.arange(source.N)
+    synapses.connect(i=every, j=every, namespace={})
+    return synapses
 
 
 def memory_cells(*names: str) -> str:
@@ -75,6 +83,4 @@ def axon(source: SpikeSource, steps: int) -> Axon:
     )
     memory = remember_spikes(end, {"arriving": steps})
     end.run_regularly("s_now = 0", clock=source.clock, when="end")
-    relay = Synapses(source, end, on_pre="s_now = 1", clock=source.clock)
-    relay.connect(j="i", namespace={})
-    return Axon(end, memory, relay)
+    return Axon(end, memory, relay(source, end, "s_now = 1"))

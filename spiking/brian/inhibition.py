@@ -12,7 +12,7 @@ from brian2.core.spikesource import SpikeSource
 from numpy.typing import ArrayLike
 
 from spiking.brian import equations as eq
-from spiking.brian.delays import refer
+from spiking.brian.delays import refer, relay
 from spiking.parameters import InhibitoryPlasticity
 
 
@@ -94,6 +94,4 @@ def _trace(
     group = NeuronGroup(source.N, eq.TRACE.format(name=name), clock=clock, namespace={"tau": constants["tau"]})
     code = eq.SPIKE_TRACE.format(name=name)
     group.run_regularly(code, clock=clock, when=eq.SLOT, order=eq.ORDER["traces"])
-    relay = Synapses(source, group, on_pre="s = 1", delay=delay * second, clock=clock)
-    relay.connect(j="i", namespace={})
-    return group, relay
+    return group, relay(source, group, "s = 1", delay)

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from foundation.errors import UsageError
 from spiking.brian import equations as eq
-from spiking.brian.delays import memory_cells, refer, remember_spikes
+from spiking.brian.delays import memory_cells, refer, relay, remember_spikes
 from spiking.brian.rounding import single
 from spiking.parameters import LPLSteps, LPLSynapse
 
@@ -123,9 +123,7 @@ def _presynaptic(source: SpikeSource, rule: LPLSynapse, steps: LPLSteps, travel:
         remember = eq.shift("psp", steps.axonal_delay)
         group.run_regularly(remember, clock=clock, when=eq.SLOT, order=eq.ORDER["remember"])
     group.run_regularly(eq.PRESYNAPTIC_TRACES, clock=clock, when=eq.SLOT, order=eq.ORDER["traces"])
-    relay = Synapses(source, group, on_pre=eq.SPIKE_PRE, delay=travel * clock.dt, clock=clock)
-    relay.connect(j="i", namespace={})
-    return group, relay
+    return group, relay(source, group, eq.SPIKE_PRE, travel * float(clock.dt))
 
 
 def _postsynaptic(
@@ -150,9 +148,7 @@ def _postsynaptic(
     group.run_regularly(error, clock=clock, when=eq.SLOT, order=eq.ORDER["error"])
     traces = eq.postsynaptic_traces(float32=rule.float32_traces)
     group.run_regularly(traces, clock=clock, when=eq.SLOT, order=eq.ORDER["traces"])
-    relay = Synapses(target, group, on_pre=eq.SPIKE_POST, clock=clock)
-    relay.connect(j="i", namespace={})
-    return group, memory, relay
+    return group, memory, relay(target, group, eq.SPIKE_POST)
 
 
 def _synapses(

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
-from brian2 import check_units, implementation
+from brian2.core.functions import Function
 from numpy.typing import NDArray
 
 
-@implementation(  # type: ignore[untyped-decorator]  # brian2 ships no types
-    "cython", "cdef double single(double x):\n    cdef float y = <float>x\n    return <double>y\n"
-)
-@implementation("cpp", "static inline double single(const double x) { return (double)(float)x; }")  # type: ignore[untyped-decorator]
-@implementation("numpy", discard_units=True)  # type: ignore[untyped-decorator]  # or each call would check its units
-@check_units(x=1, result=1)  # type: ignore[untyped-decorator]  # brian2 ships no types
-def single(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`x` rounded to float32, as float64."""
+def _rounded(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(x).astype(np.float32).astype(np.float64)
+
+
+single = Function(_rounded, arg_units=[1], return_unit=1, arg_names=["x"])
+"""single(x): x rounded to float32, as float64."""
+single.implementations.add_numpy_implementation(_rounded, discard_units=True)
+single.implementations.add_implementation(
+    "cython", "cdef double single(double x):\n    cdef float y = <float>x\n    return <double>y\n", name="single"
+)
+single.implementations.add_implementation(
+    "cpp", "static inline double single(const double x) { return (double)(float)x; }", name="single"
+)

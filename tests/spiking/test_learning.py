@@ -1,0 +1,95 @@
+"""What the network learns, against the published program: minutes to hours, so all of it is slow.
+
+    pytest -m slow -s tests/spiking/test_learning.py
+
+prints the table of docs/spiking-lpl.md. The reference is one run of the published program; on its wiring (its rates
+before learning depend on it: 0.15 Hz, and 0.12 Hz on a wiring with 1.5 % fewer synapses) two runs with input of ours.
+"""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spiking.analysis import analyse, learning_curve
+from spiking.brian.network_simulator import backend
+from spiking.brian.standalone import compiler
+from spiking.network import CONDITIONS, NetworkConfig, Projection, Wiring
+from spiking.run_file import read_networks, write_networks
+from spiking.run_folder import RunFolder
+from spiking.simulation import RecordingConfig, Run
+from spiking.stimuli import paper_rates
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(4 * 3600),
+    pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler"),
+]
+DATA = Path(__file__).parents[1] / "data" / "spiking"
+AFTER = 2500.0  # s of training
+CONFIG = NetworkConfig(duration=AFTER, augment_gradient=True, float32_traces=True, half_first=True)
+
+
+def published_wiring(config):
+    trace = np.load(DATA / "steptrace.npz")
+    weights = {"ext": config.w_ext, "ei": config.w_ei, "ie": config.w_ie, "ii": config.w_ii}
+    none = np.zeros(0, np.int64)
+    projections = {
+        name: Projection(trace[f"{name}_pre"].astype(int), trace[f"{name}_post"].astype(int), w)
+        for name, w in ((name, np.full(trace[f"{name}_pre"].size, w)) for name, w in weights.items())
+    }
+    return Wiring(**projections, ee=Projection(none, none, np.zeros(0)), U=trace["initial_potential"])
+
+
+@pytest.fixture(scope="module")
+def learn(tmp_path_factory):
+    """Runs by (condition, seed, float32), each simulated once."""
+    records = {}
+
+    def run(condition, seed, float32_traces=True):
+        key = condition, seed, float32_traces
+        if key not in records:
+            config = replace(CONFIG, seed=seed, float32_traces=float32_traces, **CONDITIONS[condition])
+            folder = RunFolder(tmp_path_factory.mktemp("learning") / "run", {"network": asdict(config)}, resume=False)
+            run = Run(config, paper_rates(), RecordingConfig(), folder, published_wiring(config))
+            run.finish(backend("standalone"))
+            path = folder.path.parent / "run.h5"
+            write_networks(path, [run.finished()])
+            (records[key],) = read_networks(path)
+            found = analyse(records[key]).summary
+            print(
+                f"\n{condition}, seed {seed}, {'float32' if float32_traces else 'exact'} traces: "
+                f"exc {found.exc_rate.mean:.2f} Hz, inh {found.inh_rate.mean:.2f} Hz, selectivity "
+                f"{found.preference['P1'].mean:+.3f} {found.preference['P2'].mean:+.3f}, weights "
+                f"{[round(w.mean, 4) for w in found.weights]}, R2 {[round(r, 2) for r in found.r2]}, "
+                f"PR {found.participation_ratio:.1f}"
+            )
+        return records[key]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def published():
+    """Selectivity over time, population weights at AFTER, rates in the 100 s before."""
+    network = np.load(DATA / "network.npz")
+    curve = np.array(json.loads(str(network["summary"]))["curve"])
+    (last,) = curve[curve[:, 0] == AFTER]
+    window = (network["rate_time"] > 1800 + AFTER - 100) & (network["rate_time"] <= 1800 + AFTER)
+    return curve, last[3:], {name: float(network[f"rate_{name}"][window].mean()) for name in ("exc", "inh")}
+
+
+def test_the_learning_curve_of_the_published_program(learn, published):
+    curve, weights, rates = published
+    curves = [learning_curve(learn("LPL", seed)) for seed in (1, 2)]
+    shared = curve[np.isin(curve[:, 0], curves[0].time)]
+    assert shared[:, 0].tolist() == [0.0, AFTER]
+    for k, name in enumerate(("P1", "P2")):
+        mean = np.mean([c.preferences[name][np.isin(c.time, shared[:, 0])] for c in curves], axis=0)
+        assert np.abs(mean - shared[:, 1 + k]).max() <= 0.10
+    np.testing.assert_allclose(np.mean([c.weights[-1] for c in curves], axis=0), weights, rtol=0.15)
+    summaries = [analyse(learn("LPL", seed)).summary for seed in (1, 2)]
+    assert np.mean([s.exc_rate.mean for s in summaries]) == pytest.approx(rates["exc"], rel=0.20)
+    assert np.mean([s.inh_rate.mean for s in summaries]) == pytest.approx(rates["inh"], rel=0.20)
