@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from functools import cache
+from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from foundation.errors import RatespikeError, UsageError
 
@@ -112,6 +114,27 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         inner = result.get(key)
         result[key] = merged(inner, value) if isinstance(inner, dict) and isinstance(value, Mapping) else value
     return result
+
+
+def check_kinds(config: DataclassInstance) -> None:
+    """Refuse values that are not of their field's type, in a config that was made in Python.
+
+    Raises:
+        UsageError: the message names the field.
+    """
+    kinds: dict[type[Any], tuple[Any, str]] = {
+        bool: (bool, "True or False"),
+        int: (Integral, "a whole number"),
+        float: (Real, "a finite plain number"),
+        str: (str, "a text"),
+    }
+    hints = get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        kind, text = kinds.get(hints[field.name], (object, ""))
+        value = getattr(config, field.name)
+        wrong = not isinstance(value, kind) or (isinstance(value, bool) and kind in (Integral, Real))
+        if wrong or (kind is Real and not math.isfinite(value)):
+            raise UsageError(f"{field.name}: must be {text}, got {value!r}")
 
 
 def differences(one: DataclassInstance, other: DataclassInstance) -> list[str]:

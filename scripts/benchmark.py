@@ -166,7 +166,7 @@ def spike(repeats: int, json_file: Path | None) -> None:
     with ExitStack() as programs:
         network = _race(_network(programs), repeats, torch.device("cpu"), "network")
     rows = {"layer, 500 steps": layer, "network, 10 s": network}
-    _report("spike", {"network, 10 s": network}, "without plasticity", "ms per step", 1e3 / 1e5, None)
+    _report("spike", {"network, 10 s": network}, "without plasticity", "us per step", 1e6 / 1e5, None)
     for name, seconds in network.items():
         click.echo(f"{name}: {10 / seconds:.1f} network-seconds per CPU-second")
     if json_file is not None:

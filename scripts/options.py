@@ -16,19 +16,33 @@ from foundation.config import Config
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def config_options(kind: type[Any]) -> Callable[[Command], Command]:
-    """Add an option for every field of a config; one that is not given arrives as None."""
+def config_options(
+    kind: type[Any], presets: Mapping[str, Mapping[str, Any]] | None = None
+) -> Callable[[Command], Command]:
+    """Add an option for every field of a config; one that is not given arrives as None.
+
+    `presets` are changes of the config by name, nested as its fields; the help shows what each makes of a default.
+    """
 
     def decorate(command: Command) -> Command:
-        for _, flag, field, field_type in reversed(list(_leaves(kind))):
+        for path, flag, field, field_type in reversed(list(_leaves(kind))):
             text, default = field.metadata["help"], field.default
+            others = {name: _at(changes, path) for name, changes in (presets or {}).items()}
+            more = "".join(
+                f"; {name}: {_on(value) if field_type is bool else value}"
+                for name, value in others.items()
+                if value is not None
+            )
             if field_type is bool:
-                option = click.option(f"--{flag}/--no-{flag}", default=None, help=f"{text}  [default: {_on(default)}]")
+                shown = f"{_on(default)}{more}"
+                option = click.option(f"--{flag}/--no-{flag}", default=None, help=f"{text}  [default: {shown}]")
             else:
                 metavar = {int: "N", float: "X"}.get(field_type, "N,N,..." if isinstance(default, tuple) else "NAME")
                 parser = field_type if field_type in (int, float) else str
                 shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
-                option = click.option(f"--{flag}", type=parser, metavar=metavar, help=f"{text}  [default: {shown}]")
+                option = click.option(
+                    f"--{flag}", type=parser, metavar=metavar, help=f"{text}  [default: {shown}{more}]"
+                )
             command = option(command)
         return command
 
@@ -81,6 +95,13 @@ def _integers(flag: str, text: str) -> list[int]:
         raise click.BadParameter(
             f"'{text}' is no list of whole numbers such as 64,64", param_hint=f"--{flag}"
         ) from None
+
+
+def _at(changes: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    """What nested changes say of a field; None if nothing."""
+    for part in path[:-1]:
+        changes = changes.get(part, {})
+    return changes.get(path[-1])
 
 
 def _on(value: bool) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,7 +15,11 @@ from spiking.pairing import PairingProtocol
 from spiking.recording import NetworkRecord
 from spiking.simulation import RunConfig
 
-from .options import build_config, config_options, flag_values
+from .options import build_config, config_options, device_option, flag_values
+
+if TYPE_CHECKING:
+    from spiking.analysis import NetworkSummary
+    from spiking.brian.network_simulator import BrianNetwork
 
 CODEGEN = ("auto", "standalone", "cython", "numpy")
 SHORT: dict[str, Any] = {
@@ -34,18 +38,12 @@ PAPER_CURVES = [
         {"frequency": 10.0, "initial_mean": 10.0, "initial_variance": v, "max_interval": 0.05}
         for v in (0.1, 1.0, 100.0)
     ),
-    *({"frequency": f} for f in (1.0, 10.0, 20.0, 30.0, 40.0, 50.0)),
+    *(
+        {"frequency": f, "initial_mean": 20.0, "initial_variance": 0.1, "max_interval": 0.02}
+        for f in (1.0, 10.0, 20.0, 30.0, 40.0, 50.0)
+    ),
 ]
 """What Fig. 6 shows, as changes of `PairingProtocol`; without the pairings at 0.1 Hz, which alone take 1000 s."""
-
-
-def _flags(changes: dict[str, Any]) -> str:
-    """Changes of a config as the options that make them."""
-    flags = []
-    for group in changes.values():
-        for name, value in group.items():
-            flags.append(f"--{name.replace('_', '-')}" + ("" if value is True else f" {value:g}"))
-    return " ".join(flags)
 
 
 def _backend(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -67,31 +65,33 @@ def command() -> None:
 
 
 @command.command(short_help="The LPL network of Fig. 5.")
-@config_options(RunConfig)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="the run file, HDF5")
+@click.option("--resume", is_flag=True, help="go on with the same run, which was stopped or killed")
 @click.option(
     "--preset",
     type=click.Choice(["short", "paper"]),
-    default="short",
-    show_default=True,
-    help=f"paper: the published simulation, hours; short: minutes, it sets {_flags(SHORT)}",
+    help="short: minutes, with fast traces and a stronger start, to see it learn; paper: the published simulation, "
+    "hours  [default: short; with --config: paper]",
 )
+@click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file of settings; options win over it")
 @click.option(
     "--rates",
     type=click.Path(path_type=Path),
-    help="your own input: .npy (populations, samples) in Hz, every 10 ms, looped  [default: the paper's five signals]",
+    help="your own input, looped: .npy (populations, samples) in Hz, every 10 ms, or .npz with `rates` and `interval` "
+    "in s  [default: the paper's five signals]",
 )
 @_backend
-@click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file of settings; options win over it")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="the run file, HDF5")
-@click.option("--resume", is_flag=True, help="go on with the same run, which was stopped or killed")
+@device_option
+@config_options(RunConfig, {"short": SHORT})
 def network(
-    preset: str,
+    out: Path,
+    resume: bool,
+    preset: str | None,
+    file: Path | None,
     rates: Path | None,
     codegen: str,
     backend: str,
-    file: Path | None,
-    out: Path,
-    resume: bool,
+    device: str,
     **flags: Any,
 ) -> None:
     """Run the network of Halvagal & Zenke 2023, Fig. 5: five populations of Poisson inputs, LPL at the synapses from
@@ -107,15 +107,21 @@ def network(
     from spiking.simulation import run_networks
     from spiking.stimuli import load_rates, paper_rates
 
-    changes = SHORT if preset == "short" else {}
-    default = configs.from_mapping(RunConfig, changes, f"preset {preset}")
+    if device != "cpu":
+        raise UsageError(f"--device: {backend} runs on the cpu, got '{device}'")
+    short = preset == "short" or (preset is None and file is None)
+    default = configs.from_mapping(RunConfig, SHORT if short else {}, "preset short")
     config = build_config(default, file, flag_values(RunConfig, flags))
     traces = paper_rates() if rates is None else load_rates(rates)
     check_target(out, *[path for path in (rates, file) if path is not None])
     chosen, note = choose(codegen, config.seconds)
-    if note:
-        click.echo(note, err=True)
-    run_networks(config, traces, out, make(chosen), backend=f"{backend}, {chosen}", resume=resume)
+
+    def simulate(*network: Any) -> BrianNetwork:
+        if note:
+            click.echo(note, err=True)
+        return make(chosen)(*network)
+
+    run_networks(config, traces, out, simulate, backend=f"{backend}, {chosen}", resume=resume)
     _print_summary(read_networks(out))
     click.echo(f"{out}: {config.seconds:g} s simulated; now `ratespike figure lpl-network {out} --out network.png`")
 
@@ -125,33 +131,39 @@ def network(
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="write all numbers to this file, too")
 def summary(files: tuple[Path, ...], json_file: Path | None) -> None:
     """Analyses of the paper's Fig. 5 for the networks in FILE...: rates, weights, selectivity, decoding, and more."""
-    from spiking.analysis import analyse
     from spiking.run_file import read_networks
 
     if json_file is not None:
         check_target(json_file, *files)
-    records = [record for path in files for record in read_networks(path)]
-    _print_summary(records)
+    found = _print_summary([record for path in files for record in read_networks(path)])
     if json_file is not None:
-        write_json(json_file, [{"label": r.label, **analyse(r).summary.to_json()} for r in records])
+        write_json(json_file, [values.to_json() for values in found])
 
 
-def _print_summary(records: list[NetworkRecord]) -> None:
+def _print_summary(records: list[NetworkRecord]) -> list[NetworkSummary]:
     from spiking.analysis import analyse
+    from spiking.recording import distinguished
 
-    click.echo(f"{'':14}  rates (Hz)     selectivity       R2 of the reconstruction,        mean weight of synapses,")
-    click.echo(f"{'':14}   exc    inh     P1     P2       by population                    by population")
-    for record in records:
+    named = distinguished(records)
+    width = max(14, *(len(record.label) for record in named))
+    click.echo(
+        f"{'':{width}}  rates (Hz)     selectivity       R2 of the reconstruction,        mean weight of synapses,"
+    )
+    click.echo(f"{'':{width}}   exc    inh     P1     P2       by population                    by population")
+    summaries = []
+    for record in named:
         found = analyse(record).summary
         chosen = [found.preference[name].mean if name in found.preference else float("nan") for name in ("P1", "P2")]
         click.echo(
-            f"{found.label:14} {found.exc_rate.mean:6.2f} {found.inh_rate.mean:6.2f}  "
+            f"{found.label:{width}} {found.exc_rate.mean:6.2f} {found.inh_rate.mean:6.2f}  "
             + " ".join(f"{value:+.3f}" for value in chosen)
             + "   "
             + " ".join(f"{value:+.2f}" for value in found.r2)
             + "    "
             + " ".join(f"{value:.3f}" for value in found.existing_weights)
         )
+        summaries.append(found)
+    return summaries
 
 
 @command.command(short_help="The pairing protocol of Fig. 6.")
@@ -168,13 +180,12 @@ def stdp(paper: bool, codegen: str, backend: str, out: Path, **flags: Any) -> No
     from spiking.brian.network_simulator import choose
     from spiking.brian.pairing import run_pairings
     from spiking.run_file import write_pairings
+    from spiking.simulation import check_new
 
     given = flag_values(PairingProtocol, flags)
     variants = [{**given, **curve} for curve in PAPER_CURVES] if paper else [given]
     protocols = [configs.from_mapping(PairingProtocol, values, "command line") for values in variants]
-    check_target(out)
-    if out.exists():
-        raise UsageError(f"{out}: exists; name another file")
+    check_new(out)
     chosen, note = choose(codegen, sum(protocol.steps * protocol.dt for protocol in protocols))
     if note:
         click.echo(note, err=True)

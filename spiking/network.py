@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foundation.config import setting
+from foundation.config import check_kinds, setting
 from foundation.errors import UsageError
 from foundation.seeds import numpy_generator
 from spiking.parameters import ConductanceNeuron, InhibitoryPlasticity, LPLSynapse, whole_steps
@@ -41,7 +41,7 @@ class NetworkConfig:
     """One run of the network; the defaults are those of the published simulation."""
 
     lambda_: float = setting(1.0, "strength of the Hebbian term of LPL", "lambda")
-    phi: float = setting(1.0, "strength of its predictive term")
+    phi: float = setting(1.0, "strength of the predictive term of LPL")
     inhibition: str = setting("plastic", "plastic, fixed, or none (a feedforward network)")
     recurrence: bool = setting(False, "excitatory neurons excite each other, through synapses that learn by LPL")
     augment_gradient: bool = setting(False, "divide every synapse's gradient by its recent maximum: learns faster")
@@ -60,17 +60,18 @@ class NetworkConfig:
     inh: int = setting(25, "inhibitory neurons")
     population: int = setting(100, "inputs per population")
     p_ext: float = setting(0.1, "probability of an input synapse, and of a recurrent excitatory one")
-    w_ext: float = setting(0.15, "their initial weight, in units of the leak conductance")
+    w_ext: float = setting(0.15, "initial weight of input and recurrent synapses, in units of the leak conductance")
     sigma_ei: float = setting(20.0, "width of the profile from excitatory to inhibitory neurons, in excitatory neurons")
     w_ei: float = setting(0.5, "weight from excitatory to inhibitory neurons, in units of the leak conductance")
     p_ie: float = setting(0.5, "probability of a synapse from an inhibitory to an excitatory neuron")
-    w_ie: float = setting(0.5, "its initial weight, in units of the leak conductance")
+    w_ie: float = setting(0.5, "initial weight from inhibitory to excitatory neurons, in units of the leak conductance")
     p_ii: float = setting(0.1, "probability of a synapse between inhibitory neurons")
-    w_ii: float = setting(0.4, "its weight, in units of the leak conductance")
+    w_ii: float = setting(0.4, "weight between inhibitory neurons, in units of the leak conductance")
     half_first: bool = setting(False, "the first input of each population fires at half rate, a flaw of the original")
     dt: float = setting(1e-4, "step of the simulation, in s")
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         if self.inhibition not in INHIBITION:
             raise UsageError(f"inhibition: must be one of {', '.join(INHIBITION)}, got '{self.inhibition}'")
         for name in ("p_ext", "p_ie", "p_ii"):

@@ -6,14 +6,12 @@ simulates: this is what every simulator has to be given.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
-from numbers import Integral, Real
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from foundation.config import setting
+from foundation.config import check_kinds, setting
 from foundation.errors import UsageError
 from spiking.parameters import VARIANTS, LPLSynapse
 from spiking.stimuli import SpikeEvents
@@ -63,7 +61,9 @@ class PairingProtocol:
     )
 
     def __post_init__(self) -> None:
-        self._check_kinds()
+        check_kinds(self)
+        if self.variant not in VARIANTS:
+            raise UsageError(f"variant: must be {' or '.join(VARIANTS)}, got {self.variant!r}")
         for name in ("frequency", "max_interval", "w_0", "tau_mean", "tau_sigma2", "dt"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name}: must be positive, got {getattr(self, name)}")
@@ -87,20 +87,6 @@ class PairingProtocol:
         if self.w_0 > 1:
             raise UsageError(f"w_0: must be at most 1, the largest weight, got {self.w_0}")
         self.rule.steps(self.dt)  # its delays and its interval between updates have to be multiples of dt
-
-    def _check_kinds(self) -> None:
-        if self.variant not in VARIANTS:
-            raise UsageError(f"variant: must be {' or '.join(VARIANTS)}, got {self.variant!r}")
-        if not isinstance(self.float32_traces, bool):
-            raise UsageError(f"float32_traces: must be True or False, got {self.float32_traces!r}")
-        for field in fields(self):
-            if field.name in ("variant", "float32_traces"):
-                continue
-            whole, value = field.name in ("pairings", "inputs"), getattr(self, field.name)
-            number = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
-            if not number or not math.isfinite(value):
-                kind = "whole number" if whole else "finite plain number"
-                raise UsageError(f"{field.name}: must be a {kind}, got {value!r}")
 
     @property
     def rule(self) -> LPLSynapse:

@@ -15,7 +15,7 @@ from foundation.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VE
 from spiking import network_panels as panel
 from spiking.analysis import analyse, change_at, learning_curve
 from spiking.network_panels import Condition
-from spiking.recording import NetworkRecord, PairingCurve
+from spiking.recording import NetworkRecord, PairingCurve, distinguished
 
 LINES = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, BLACK)
 AT = 0.01  # s, interval of the pairs whose dependence on the frequency is shown
@@ -78,6 +78,7 @@ def _rows(figure: SubFigure, conditions: list[Condition]) -> list[Axes]:
 def _conditions(records: Sequence[NetworkRecord]) -> list[Condition]:
     if not records:
         raise UsageError("no network to draw: give at least one")
+    records = distinguished(records)
     conditions = []
     for label in dict.fromkeys(record.label for record in records):
         own = [record for record in records if record.label == label]

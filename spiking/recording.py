@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ class NetworkRecord:
     """One run of the LPL network (Halvagal & Zenke 2023, Fig. 5), as far as its analyses need it.
 
     Two clocks: `start`, `end`, the spikes and `rate_time` count from the first step of the simulation; `weight_time`
-    counts from the start of training, so that it is negative in the priming phase before.
+    counts from the start of training.
 
     Attributes:
         label: of the condition, as a figure names it: "LPL", "Pred. off", "Hebb off", "Inhib. off", "Inhib. fixed".
@@ -42,9 +43,10 @@ class NetworkRecord:
         pre: (synapses,), the input at which each plastic synapse starts.
         post: (synapses,), the excitatory neuron at which it ends.
         weights: (snapshots, synapses), in units of the leak conductance.
-        weight_time: (snapshots,), s since the start of training.
+        weight_time: (snapshots,), s since the start of training, the end of the run included.
         rate_time: (bins,), s, absolute, the end of each bin.
         rates: mean firing rate per neuron in each bin, Hz: "exc" and "inh" (bins,), "inputs" (bins, populations).
+        settings: of the network, but for its seed: networks that share them are repetitions of one another.
     """
 
     label: str
@@ -60,6 +62,22 @@ class NetworkRecord:
     weight_time: NDArray[np.float64]
     rate_time: NDArray[np.float64]
     rates: dict[str, NDArray[np.float64]]
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+
+def distinguished(records: Sequence[NetworkRecord]) -> list[NetworkRecord]:
+    """The records, labelled so that those of equal labels differ in their seeds alone.
+
+    What else they differ in joins the label: "LPL, eta 0.02".
+    """
+    named = []
+    for record in records:
+        others = [other.settings for other in records if other.label == record.label]
+        keys = {key for settings in others for key in settings.keys() | record.settings.keys()}
+        differ = sorted(key for key in keys if len({repr(settings.get(key)) for settings in others}) > 1)
+        parts = [record.label, *(f"{key} {record.settings.get(key)}" for key in differ)]
+        named.append(replace(record, label=", ".join(parts)))
+    return named
 
 
 @dataclass(frozen=True, eq=False)

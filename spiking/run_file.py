@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,7 +18,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from foundation.config import dumps, loads
+from foundation.config import dumps, loads, parse
+from foundation.errors import RatespikeError
 from foundation.files import whole_file, write_bytes
 from spiking.hdf5 import CHECKED, reading, stored
 from spiking.network import NetworkConfig, Wiring
@@ -27,6 +29,7 @@ from spiking.run_folder import RunFolder
 from spiking.stimuli import RateTrace
 
 FORMAT = 1
+MARGIN = 10_000_000  # bytes, for what is not in the pieces
 NETWORKS, PAIRINGS = "ratespike network runs", "ratespike pairing curves"
 
 
@@ -44,7 +47,15 @@ class FinishedRun:
 
 
 def write_networks(path: Path, runs: Sequence[FinishedRun]) -> None:
-    """Write finished runs to one file, whole, piece by piece."""
+    """Write finished runs to one file, whole, piece by piece.
+
+    Raises:
+        RatespikeError: not enough room on the disk; HDF5 would crash on the way.
+    """
+    needed = sum(run.folder.size() for run in runs) + MARGIN
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if (free := shutil.disk_usage(folder).free) < needed:
+        raise RatespikeError(f"{path}: needs {needed / 1e6:.0f} MB, the disk has {free / 1e6:.0f} MB left")
     with whole_file(path) as part, h5py.File(part, "w") as file:
         file.attrs.update(kind=NETWORKS, format=FORMAT, ratespike=version("ratespike"))
         for number, run in enumerate(runs):
@@ -64,47 +75,55 @@ def _write_network(group: h5py.Group, run: FinishedRun) -> None:
         _put(group, f"input/{number}", trace.values, "Hz").attrs["interval"] = trace.interval
     sizes = _sizes(run)
     kinds = {"step": np.uint32 if run.steps < 2**32 else np.uint64, "unit": np.uint32}
-    streams = {
-        f"{name}_{key}": group.create_dataset(
-            f"spikes/{name}/{key}", (0,), kind, maxshape=(None,), chunks=(65536,), **CHECKED
-        )
-        for name in sizes
-        for key, kind in kinds.items()
-    }
     for name, size in sizes.items():
+        for key, kind in kinds.items():
+            _append(group, f"spikes/{name}/{key}", np.zeros(0, kind))
         group[f"spikes/{name}"].attrs["size"] = size
     bins = -(-run.steps // run.bin)
     counts = {name: np.zeros((bins, len(run.traces) if name == "inputs" else 1)) for name in sizes}
-    snapshots: dict[str, list[NDArray[Any]]] = {}
+    times: list[int] = []
     for piece in run.folder.pieces():
-        for key, dataset in streams.items():
-            if key in piece and piece[key].size:
-                dataset.resize(dataset.size + piece[key].size, axis=0)
-                dataset[-piece[key].size :] = piece[key]
+        for name in sizes:
+            for key, kind in kinds.items():
+                _append(group, f"spikes/{name}/{key}", piece.get(f"{name}_{key}", np.zeros(0)).astype(kind))
         for name, total in counts.items():
             if f"{name}_counts" in piece:
                 first = int(piece["first_bin"])
                 total[first : first + len(piece[f"{name}_counts"])] += piece[f"{name}_counts"]
         for prefix in ("", "last_"):
-            for key in ("weights_step", "ext_w", "ie_w", "ee_w"):
-                if prefix + key in piece:
-                    snapshots.setdefault(key, []).append(piece[prefix + key])
-    _put(group, "weights/time", np.array(snapshots.pop("weights_step")) * config.dt, "s since the start of training")
-    for key, values in snapshots.items():
-        _put(group, f"weights/{key.removesuffix('_w')}", np.array(values), "leak conductance")
+            if f"{prefix}weights_step" in piece:
+                times.append(int(piece[f"{prefix}weights_step"]))
+                for key in ("ext", "ie", "ee"):
+                    if f"{prefix}{key}_w" in piece:
+                        _append(group, f"weights/{key}", piece[f"{prefix}{key}_w"][None])
+    for dataset in group["weights"].values():
+        dataset.attrs["units"] = "leak conductance"
+    _put(group, "weights/time", np.array(times) * config.dt, "s since the start of training")
     ends = np.minimum(np.arange(1, bins + 1) * run.bin, run.steps)
     _put(group, "rates/time", ends * config.dt, "s, end of the bin")
     seconds = np.diff(ends, prepend=0)[:, None] * config.dt
     for name, total in counts.items():
         per = config.population if name == "inputs" else max(sizes[name], 1)
         _put(group, f"rates/{name}", total / (seconds * per), "Hz")
-    for name, value in (run.folder.resume()[1] or {}).items():
+    for name, value in (run.folder.state or {}).items():
         _put(group, f"state/{name}", value)
 
 
 def _sizes(run: FinishedRun) -> dict[str, int]:
     inh = 0 if run.config.inhibition == "none" else run.config.inh
     return {"exc": run.config.exc, "inh": inh, "inputs": len(run.traces) * run.config.population}
+
+
+def _append(group: h5py.Group, name: str, values: NDArray[Any]) -> None:
+    """Append rows to a dataset that grows."""
+    if name not in group:
+        row = values.shape[1:]
+        chunk = (max(1, 2**16 // max(1, int(np.prod(row)))), *row)
+        group.create_dataset(name, (0, *row), values.dtype, maxshape=(None, *row), chunks=chunk, **CHECKED)
+    dataset = group[name]
+    if len(values):
+        dataset.resize(len(dataset) + len(values), axis=0)
+        dataset[-len(values) :] = values
 
 
 def _put(group: h5py.Group, name: str, values: NDArray[Any], units: str = "") -> h5py.Dataset:
@@ -142,6 +161,7 @@ def _read_network(group: h5py.Group) -> NetworkRecord:
         return Spikes(step * dt, unit.astype(np.int64), size[name])
 
     populations = len(group["input"])
+    settings = parse(str(group.attrs["config"]), "config")
     return NetworkRecord(
         label=str(group.attrs["label"]),
         start=int(group.attrs["kept_from"]) * dt,
@@ -160,6 +180,7 @@ def _read_network(group: h5py.Group) -> NetworkRecord:
             "inh": stored(group["rates/inh"])[:, 0],
             "inputs": stored(group["rates/inputs"]),
         },
+        settings={key: value for key, value in settings.items() if key != "seed"},
     )
 
 

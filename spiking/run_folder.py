@@ -33,6 +33,10 @@ class RunFolder:
         identity: what makes it this run and no other, as plain nested values that TOML can hold.
         resume: whether a folder that exists is to be gone on with.
 
+    Attributes:
+        done: number of pieces that are done.
+        state: the state after them; None before the first.
+
     Raises:
         UsageError: it exists and was not to be resumed, or is of another run.
         RatespikeError: it is damaged, or was written by another version.
@@ -41,8 +45,8 @@ class RunFolder:
     def __init__(self, path: Path, identity: Mapping[str, Any], *, resume: bool) -> None:
         self.path = path
         self.identity = {"format": FORMAT, "ratespike": version("ratespike"), **identity}
-        self._done: int = 0
-        self._state: dict[str, Array] | None = None
+        self.done: int = 0
+        self.state: dict[str, Array] | None = None
         self._known = (path / "run.toml").exists()
         if not self._known:
             _check_new(path)
@@ -57,13 +61,9 @@ class RunFolder:
                 )
         if other := differences_of(found, self.identity):
             raise UsageError(f"{path}: is another run; it differs in {', '.join(other)}")
-        self._done, self._state = self._read_state()
-        for number in range(self._done):
+        self.done, self.state = self._read_state()
+        for number in range(self.done):
             self.piece(number)
-
-    def resume(self) -> tuple[int, dict[str, Array] | None]:
-        """How many pieces are done, and the state after them (None before the first)."""
-        return self._done, self._state
 
     def add(self, number: int, piece: Mapping[str, Array], state: Mapping[str, Array]) -> None:
         """Keep a piece, and the state after it."""
@@ -77,7 +77,7 @@ class RunFolder:
             self._known = True
         _write(self.path / "pieces" / f"{number}.npz", piece)
         _write(self.path / "state.npz", {"pieces": np.array(number + 1), **state})
-        self._done, self._state = number + 1, dict(state)
+        self.done, self.state = number + 1, dict(state)
 
     def piece(self, number: int) -> dict[str, Array]:
         """What `add` kept of a piece. Raises `RatespikeError` if it is missing or damaged."""
@@ -85,14 +85,18 @@ class RunFolder:
 
     def pieces(self) -> Iterator[dict[str, Array]]:
         """All that are done, in order."""
-        return (self.piece(number) for number in range(self.resume()[0]))
+        return (self.piece(number) for number in range(self.done))
+
+    def size(self) -> int:
+        """Of all that is in it, in bytes."""
+        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
 
     def remove(self) -> None:
         """Delete what this class has written, and the folder if nothing else is in it."""
         for folder in (self.path / "pieces", self.path):
             if folder.is_dir():
                 sweep(folder)
-        for number in range(self.resume()[0]):
+        for number in range(self.done):
             (self.path / "pieces" / f"{number}.npz").unlink(missing_ok=True)
         for name in ("state.npz", "run.toml"):
             (self.path / name).unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from foundation.config import setting
+from foundation.config import check_kinds, setting
 from foundation.errors import RatespikeError, StoppedError, UsageError
 from foundation.files import check_target
 from foundation.progress import bar
@@ -51,8 +51,6 @@ class NetworkSimulator(Protocol):
     Its states hold, whatever else, ``ext/w`` and, where there is plastic inhibition, ``ie/w``.
     """
 
-    name: str
-
     def start(self) -> State:
         """The state at step 0."""
         ...
@@ -75,6 +73,7 @@ class RecordingConfig:
     rate_bin: float = setting(10.0, "width of the bins of the population rates, in s")
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         for name in ("keep_spikes", "weights_every", "rate_bin"):
             if not 0 < getattr(self, name) < np.inf:
                 raise UsageError(f"{name}: must be positive, got {getattr(self, name)}")
@@ -89,6 +88,7 @@ class RunConfig:
     networks: int = setting(1, "how many networks; number k of them has the seed plus k")
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         if self.networks < 1:
             raise UsageError(f"networks: must be at least 1, got {self.networks}")
 
@@ -122,9 +122,7 @@ def run_networks(
         UsageError: `out` exists, or there is nothing to resume, or what there is belongs to another run.
         StoppedError: Ctrl-C.
     """
-    check_target(out)
-    if out.exists():
-        raise UsageError(f"{out}: exists; name another file" + (", there is nothing left to resume" if resume else ""))
+    check_new(out)
     base = partial_folder(out)
     if resume and not base.exists():
         raise UsageError(f"{out}: no run to resume, there is no {base.name}")
@@ -140,15 +138,28 @@ def run_networks(
         folder = RunFolder(base / str(k), {**identity, "network": asdict(network)}, resume=resume)
         runs.append(Run(network, traces, config.recording, folder))
     try:
-        for run in runs:
-            run.finish(simulate)
+        with stop_requests() as stopped:
+            for run in runs:
+                if stopped():
+                    raise KeyboardInterrupt
+                run.finish(simulate)
+        check_new(out)
+        write_networks(out, [run.finished() for run in runs])
     except KeyboardInterrupt:
+        if not base.exists():
+            raise StoppedError("stopped before anything was done; nothing was written") from None
         raise StoppedError(f"stopped; go on with --resume, everything so far is in {base}") from None
-    write_networks(out, [run.finished() for run in runs])
     for run in runs:
         run.folder.remove()
     if not any(base.iterdir()):
         base.rmdir()
+
+
+def check_new(out: Path) -> None:
+    """Make sure that a file can be written at `out` and that none is there. Raises `UsageError`."""
+    check_target(out)
+    if out.exists():
+        raise UsageError(f"{out}: exists; name another file")
 
 
 def partial_folder(out: Path) -> Path:
@@ -208,7 +219,7 @@ class Run:
             RatespikeError: a variable is not finite any more, or the backend fails.
             KeyboardInterrupt: Ctrl-C or SIGTERM.
         """
-        done, state = self.folder.resume()
+        done, state = self.folder.done, self.folder.state
         if done == len(self.pieces):
             return
         delay = self.config.rule.steps(self.config.dt).axonal_delay
@@ -231,6 +242,8 @@ class Run:
                 self.folder.add(segment.number, self._chunk(segment, state, piece), piece.state)
                 state = piece.state
                 advance_bar(segment.steps * dt)
+            if stopped():
+                raise KeyboardInterrupt
 
     def _chunk(self, segment: Segment, before: State, piece: Piece) -> dict[str, Array]:
         """What is kept of a piece: spikes in absolute steps, spike counts in absolute bins, a snapshot of weights."""

@@ -98,10 +98,12 @@ class RateTrace:
         """Make sure that a neuron can follow with at most one spike in a step of dt (s).
 
         Raises:
-            UsageError: a rate exceeds 1/dt.
+            UsageError: a rate exceeds 1/dt, or samples do not lie on steps.
         """
         if not dt > 0:
             raise UsageError(f"dt: must be positive, got {dt}")
+        if self.values.size > 1:
+            whole_steps("rates: the interval between samples", self.interval, dt)
         largest = float(self.values.max())
         if largest * dt > 1 + 1e-9:
             raise UsageError(f"rates: {largest:g} Hz is more than one spike in a step of {dt} s; at most {1 / dt:g} Hz")

@@ -26,8 +26,8 @@ after_resets SPIKE_TRACE                   traces of the inhibitory rule
 Within a slot the order is that of the table (ORDER).
 
 Symbols: d the axonal delay and D the prediction delay in steps, S_j(n) an input spike and S_i(n) a postsynaptic spike
-in step n. All rates are in Hz, as plain numbers. All that is in flight is explicit state (`spiking.brian.delays`), so
-that a simulation can be cut anywhere.
+in step n. All rates are in Hz, as plain numbers. What the rule delays is explicit state (`spiking.brian.delays`), and
+so are the axons of `spiking.brian.network`: a simulation of it can be cut anywhere.
 """
 
 from __future__ import annotations

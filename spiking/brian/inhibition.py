@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from brian2 import NeuronGroup, Synapses, second
 from brian2.core.spikesource import SpikeSource
 from numpy.typing import ArrayLike
 
 from spiking.brian import equations as eq
 from spiking.brian.delays import refer, relay
+from spiking.brian.plasticity import check_group, indices, initial_weights
 from spiking.parameters import InhibitoryPlasticity
 
 
@@ -53,6 +53,7 @@ def attach_inhibitory_plasticity(
         on_pre: what an inhibitory spike does, e.g. ``"g_post -= w"``; it acts with the old weight
         delay: s, after which a spike of `source` arrives, acts, and changes the weight
 
+    >>> import numpy as np
     >>> from brian2 import Network, NeuronGroup, PoissonGroup, Hz, ms, mV
     >>> inhibitory = PoissonGroup(20, 20*Hz, dt=0.1*ms)
     >>> mine = NeuronGroup(2, "dv/dt = (-50*mV - v - 20*mV*g)/(20*ms) : volt\ndg/dt = -g/(10*ms) : 1",
@@ -65,9 +66,13 @@ def attach_inhibitory_plasticity(
     >>> bool(np.any(held.synapses.w != 0.1))
     True
     """
+    clock = target.clock
+    check_group("source", source, float(clock.dt))
+    check_group("target", target, float(clock.dt))
+    rows, columns = indices("i", i, source.N), indices("j", j, target.N)
+    weights = initial_weights(w, rows, columns, rule.w_min, rule.w_max)
     constants = {"zeta": rule.zeta, "kappa": rule.kappa / second, "tau": rule.tau * second}
     bounds = {"w_min": rule.w_min, "w_max": rule.w_max}
-    clock = target.clock
     pre, to_pre = _trace("y", source, constants, clock, delay)
     post, to_post = _trace("x", target, constants, clock, 0.0)
     synapses = Synapses(
@@ -83,8 +88,8 @@ def attach_inhibitory_plasticity(
     synapses.pre.order, synapses.post.order = -1, 1
     refer(synapses, "y", pre, "y", "_presynaptic_idx")
     refer(synapses, "x", post, "x", "_postsynaptic_idx")
-    synapses.connect(i=np.asarray(i), j=np.asarray(j), namespace={})
-    synapses.w = np.asarray(w, dtype=np.float64)
+    synapses.connect(i=rows, j=columns, namespace={})
+    synapses.w = weights
     return PlasticInhibition(rule, synapses, pre, post, (to_pre, to_post))
 
 

@@ -38,7 +38,6 @@ class BrianNetwork:
         codegen: str,
         probes: Mapping[str, Probe] | None = None,
     ) -> None:
-        self.name = f"brian2, {codegen}"
         self._build = partial(build_network, config=config, wiring=wiring)
         self._lines, self._dt, self._eta = lines, config.dt, config.rule.eta
         if codegen not in CODEGEN:

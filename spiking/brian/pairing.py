@@ -10,8 +10,9 @@ from typing import Any
 import brian2 as b2
 import numpy as np
 
-from foundation.errors import RatespikeError
+from foundation.errors import RatespikeError, UsageError
 from foundation.progress import bar
+from foundation.stopping import stop_requests
 from spiking.brian import equations as eq
 from spiking.brian.network import conductance_neurons
 from spiking.brian.network_simulator import choose
@@ -113,14 +114,18 @@ def run_pairings(
         codegen: as `spiking.brian.network_simulator.BrianNetwork`, or "auto".
         label: of the progress bar; None for none.
     """
+    if any((p.rule, p.inputs, p.dt) != (protocols[0].rule, protocols[0].inputs, protocols[0].dt) for p in protocols):
+        raise UsageError("protocols: must agree in everything but schedule and initial mean and variance")
     total = sum(protocol.steps * protocol.dt for protocol in protocols)
-    codegen, _ = choose(codegen, total)
     curves = []
     with (
         bar(label=label or "", total=round(total, 1), unit=" simulated s", disable=label is None) as progress,
-        simulator_of(protocols[0], codegen) as simulator,
+        stop_requests() as stopped,
+        simulator_of(protocols[0], choose(codegen, total)[0]) as simulator,
     ):
         for protocol in protocols:
+            if stopped():
+                raise KeyboardInterrupt
             curves.append(_curve(protocol, run_pairing(protocol, simulator)))
             progress.update(round(protocol.steps * protocol.dt, 1))
     return curves

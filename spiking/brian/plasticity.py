@@ -93,10 +93,10 @@ def attach_lpl(
     True
     """
     steps = rule.steps(dt)
-    _check_group("source", source, dt)
-    _check_group("target", target, dt)
-    rows, columns = _indices("i", i, source.N), _indices("j", j, target.N)
-    weights = _weights(w, rule, rows, columns)
+    check_group("source", source, dt)
+    check_group("target", target, dt)
+    rows, columns = indices("i", i, source.N), indices("j", j, target.N)
+    weights = initial_weights(w, rows, columns, rule.w_min, rule.w_max)
     volts = _in_volt(target, potential)
     rates, variances = per_neuron("mean_rate", mean_rate, target.N), per_neuron("sigma2", sigma2, target.N)
 
@@ -192,7 +192,7 @@ def _in_volt(target: NeuronGroup, potential: str) -> bool:
     return not dimensions.is_dimensionless
 
 
-def _check_group(name: str, group: Any, dt: float) -> None:
+def check_group(name: str, group: Any, dt: float) -> None:
     if isinstance(group, Subgroup):
         raise UsageError(f"{name}: give the whole group, not a part of it, and index it by i and j")
     own = float(group.clock.dt)
@@ -200,7 +200,7 @@ def _check_group(name: str, group: Any, dt: float) -> None:
         raise UsageError(f"{name}: its dt is {own} s, and dt = {dt} s was asked for")
 
 
-def _indices(name: str, values: ArrayLike, size: int) -> NDArray[np.int64]:
+def indices(name: str, values: ArrayLike, size: int) -> NDArray[np.int64]:
     array = np.asarray(values)
     if array.ndim != 1 or array.size == 0 or not np.issubdtype(array.dtype, np.integer):
         raise UsageError(f"{name}: must be a list of integers, one per synapse, got shape {array.shape}, {array.dtype}")
@@ -209,13 +209,16 @@ def _indices(name: str, values: ArrayLike, size: int) -> NDArray[np.int64]:
     return array.astype(np.int64)
 
 
-def _weights(w: ArrayLike, rule: LPLSynapse, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Floats:
+def initial_weights(
+    w: ArrayLike, rows: NDArray[np.int64], columns: NDArray[np.int64], w_min: float | None, w_max: float | None
+) -> Floats:
+    """Weights (n,) of synapses between `rows` and `columns`, each (n,); raises `UsageError` where they do not fit."""
     if rows.size != columns.size:
         raise UsageError(f"i, j: must have the same length, got {rows.size} and {columns.size}")
     array = np.asarray(w, dtype=np.float64)
     if array.ndim and array.shape != rows.shape:
         raise UsageError(f"w: must be one number or have shape {rows.shape}, got {array.shape}")
-    low, high = (-np.inf if rule.w_min is None else rule.w_min), (np.inf if rule.w_max is None else rule.w_max)
+    low, high = (-np.inf if w_min is None else w_min), (np.inf if w_max is None else w_max)
     if not np.all((array >= low) & (array <= high) & np.isfinite(array)):
         raise UsageError(f"w: must lie in [{low}, {high}], got {array.min()}..{array.max()}")
     return np.broadcast_to(array, rows.shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,6 +28,7 @@ def run_network(network: b2.Network, seconds: float, *, label: str | None = None
         _preference("core.stop_on_keyboard_interrupt", False),
         stop_requests(signal.SIGINT, then=b2.stop) as interrupted,
         _bar(label, seconds) as report,
+        _listening(network, interrupted),
     ):
         network.run(seconds * b2.second, namespace={}, **report)
     if interrupted():
@@ -41,6 +42,18 @@ def code_generation(target: str) -> Iterator[None]:
     """Brian2's `codegen.target` for a while: "numpy" (no compiler, no waiting), "cython", or "auto"."""
     with _preference("codegen.target", target):
         yield
+
+
+@contextmanager
+def _listening(network: b2.Network, interrupted: Callable[[], bool]) -> Iterator[None]:
+    """Stop the network in its next step, if it was asked to before: Brian2 forgets what comes before the first one."""
+    clock = next(iter(network.objects)).clock
+    ask = b2.NetworkOperation(lambda: b2.stop() if interrupted() else None, clock=clock, when="start")
+    network.add(ask)
+    try:
+        yield
+    finally:
+        network.remove(ask)
 
 
 @contextmanager

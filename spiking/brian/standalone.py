@@ -32,7 +32,7 @@ $(OBJS): objects.h.gch
 $(OBJS): CXXFLAGS += -include objects.h
 objects.o: CXXFLAGS += -O1
 """
-FOREVER = 1e5  # s, longer than any piece; the program stops when it is told
+FOREVER = 1e6  # s, longer than any piece; the program stops when it is told
 NEVER = np.iinfo(np.int32).max  # the step of an input spike that does not come
 
 
@@ -213,9 +213,9 @@ stop_after.implementations.add_implementation(
 
 
 def _call(command: list[str], folder: Path, failure: str) -> None:
-    """Run a program. Ctrl-C at a terminal reaches it as well as us, and ends it."""
+    """Run a program. Ctrl-C at a terminal, or the end of a job, reaches it as well as us, and ends it."""
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode == -signal.SIGINT:
+    if done.returncode in (-signal.SIGINT, -signal.SIGTERM):
         raise KeyboardInterrupt
     if done.returncode:
         reason = next((line for line in done.stderr.splitlines() if "rror" in line), f"status {done.returncode}")

@@ -1,7 +1,6 @@
 """`ratespike spike`: the network and the pairing protocol from the command line, what they refuse, and being killed."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
+from spiking.brian.standalone import compiler
 from spiking.run_file import read_configs, read_networks, read_pairings
 
 TINY = ["--exc", "12", "--inh", "4", "--population", "8", "--p-ext", "0.5", "--w-ext", "0.6", "--codegen", "numpy"]
@@ -30,6 +30,13 @@ def contents(path):
     with h5py.File(path) as file:
         file.visititems(note)
     return found
+
+
+def assert_same(path, other):
+    expected, actual = contents(other), contents(path)
+    assert expected.keys() == actual.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(actual[name], value, err_msg=name)
 
 
 @pytest.fixture(scope="module")
@@ -62,16 +69,22 @@ def test_a_run_leaves_one_file_and_says_what_is_in_it(network, run):
     (path.parent / "network.png").unlink()
 
 
+def stop_after_the_first_piece(arguments, path, number):
+    """Send a running `spike network` a signal when its first piece is safe; its status and what it said."""
+    command = [sys.executable, "-c", "from ratespike.cli import main; main()", "spike", "network", *arguments]
+    with subprocess.Popen([*command, "--out", str(path)], stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while not (path.parent / f"{path.name}.partial/0/state.npz").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+    assert not path.exists()
+    return process.returncode, errors
+
+
 def test_a_killed_run_goes_on_to_the_same_file(network, tmp_path, shell):
     path = tmp_path / "net.h5"
-    command = [sys.executable, "-c", "from ratespike.cli import main; main()", "spike", "network", *RUN, "--out", path]
-    with subprocess.Popen([str(part) for part in command], stderr=subprocess.DEVNULL) as process:
-        state = tmp_path / "net.h5.partial" / "0" / "state.npz"
-        deadline = time.monotonic() + 60
-        while not state.exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.kill()
-    assert not path.exists()
+    stop_after_the_first_piece(RUN, path, signal.SIGKILL)
     refused = shell("spike", "network", *RUN, "--out", path)
     assert refused.returncode == 2
     assert "go on with --resume" in refused.stderr
@@ -80,27 +93,28 @@ def test_a_killed_run_goes_on_to_the_same_file(network, tmp_path, shell):
     assert "differs in network.eta" in other.stderr
     done = shell("spike", "network", *RUN, "--out", path, "--resume")
     assert done.returncode == 0, done.stderr
-    expected, actual = contents(network[0]), contents(path)
-    assert expected.keys() == actual.keys()
-    for name, value in expected.items():
-        np.testing.assert_array_equal(actual[name], value, err_msg=name)
+    assert_same(path, network[0])
     assert [file.name for file in tmp_path.iterdir()] == ["net.h5"]
 
 
-def test_ctrl_c_leaves_a_run_that_can_go_on(tmp_path, shell):
+@pytest.mark.slow
+@pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
+def test_a_killed_program_goes_on_to_the_same_file(tmp_path, shell):
+    compiled = [*RUN, "--codegen", "standalone"]
+    assert shell("spike", "network", *compiled, "--out", tmp_path / "whole.h5").returncode == 0
+    stop_after_the_first_piece(compiled, tmp_path / "net.h5", signal.SIGKILL)
+    done = shell("spike", "network", *compiled, "--out", tmp_path / "net.h5", "--resume")
+    assert done.returncode == 0, done.stderr
+    assert_same(tmp_path / "net.h5", tmp_path / "whole.h5")
+
+
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_or_sigterm_leaves_a_run_that_can_go_on(tmp_path, asked):
     path = tmp_path / "net.h5"
     long = [*TINY, "--priming", "0", "--duration", "600", "--weights-every", "0.5"]
-    command = [sys.executable, "-c", "from ratespike.cli import main; main()", "spike", "network", *long, "--out", path]
-    with subprocess.Popen([str(part) for part in command], stderr=subprocess.PIPE, text=True) as process:
-        state = tmp_path / "net.h5.partial" / "0" / "state.npz"
-        deadline = time.monotonic() + 60
-        while not state.exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        os.kill(process.pid, signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    status, errors = stop_after_the_first_piece(long, path, asked)
+    assert status == 130
     assert "go on with --resume" in errors.splitlines()[-1]
-    assert state.exists()
 
 
 def test_several_networks_share_a_file_and_differ_in_their_seed(tmp_path, run):
@@ -164,6 +178,8 @@ def test_stdp_writes_the_curve_and_its_figure(tmp_path, run):
         (["network", "--rates", "mine.txt"], 1, "mine.txt"),
         (["network", "--out", "foreign.h5"], 2, "no unfinished run"),
         (["network", "--backend", "abacus"], 2, "--backend"),
+        (["network", "--device", "cuda"], 2, "--device: brian2 runs on the cpu"),
+        (["network", "--dt", "0.0008"], 2, "rates: the interval between samples: must be a multiple of dt"),
         (["stdp", "--frequency", "200"], 2, "frequency: must be at most 140 Hz"),
         (["stdp", "--pairings", "0"], 2, "pairings: must be at least 1"),
         (["stdp", "--max-interval", "0.5"], 2, "max_interval: must be at most 0.1 s"),
@@ -190,10 +206,18 @@ def test_bad_input_is_one_line_before_any_work(tmp_path, monkeypatch, run, argum
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
 
 
-def test_help_says_what_the_presets_set(run):
+def test_help_says_what_the_preset_makes_of_a_default(run):
     status, output, _ = run("spike", "network", "--help")
     assert status == 0
-    assert "--tau-mean 20" in " ".join(output.split())
+    assert "time constant of the mean rate, in s [default: 600.0; short: 20.0]" in " ".join(output.split())
+
+
+def test_a_config_file_stands_on_the_papers_settings(tmp_path, run):
+    (tmp_path / "own.toml").write_text("[network]\nduration = 0.5\npriming = 0.0\n")
+    status, _, errors = run("spike", "network", *TINY, "--config", tmp_path / "own.toml", "--out", tmp_path / "x.h5")
+    assert status == 0, errors
+    (config,) = read_configs(tmp_path / "x.h5")
+    assert (config.tau_mean, config.augment_gradient) == (600.0, False)
 
 
 def test_the_run_file_is_found_by_figure(tmp_path, run):

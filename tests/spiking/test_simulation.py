@@ -1,0 +1,443 @@
+"""Runs in pieces, whoever computes them: stopped, killed and resumed, they end where they would have ended."""
+
+import gc
+import os
+import signal
+import weakref
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from foundation.errors import RatespikeError, StoppedError, UsageError
+from foundation.files import write_bytes
+from spiking import run_folder, simulation
+from spiking.brian.network_simulator import backend
+from spiking.network import NetworkConfig, Wiring
+from spiking.run_file import write_networks
+from spiking.run_folder import RunFolder
+from spiking.simulation import Piece, RecordingConfig, Run, RunConfig, State, check_state, partial_folder, run_networks
+from spiking.stimuli import RateTrace, SpikeEvents
+
+RATES = (RateTrace(np.array([60.0])), RateTrace(np.array([0.0, 90.0, 20.0, 60.0, 0.0]), interval=0.06))
+NETWORK = NetworkConfig(exc=6, inh=2, population=5, p_ext=0.5, priming=1.5, duration=3.2)
+CONFIG = RunConfig(NETWORK, RecordingConfig(keep_spikes=1.3, weights_every=1.0, rate_bin=0.4), networks=2)
+PIECES = 6  # of each network, none longer than 1 s: two in priming, four in training
+
+
+class Toy:
+    """A network in which every arriving spike makes a neuron fire, with an effect that depends on all before it."""
+
+    calls = 0  # of advance, by all of them
+
+    def __init__(self, config: NetworkConfig, wiring: Wiring, lines: int, fail_at: int = 10**9) -> None:
+        self.config, self.wiring, self.fail_at = config, wiring, fail_at
+        self.open = False
+
+    def __enter__(self) -> "Toy":
+        self.open = True
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.open = False
+
+    def start(self) -> State:
+        return {"ext/w": self.wiring.ext.w.copy(), "ie/w": np.ones(3), "x": np.zeros(1)}
+
+    def advance(self, state: State, arrivals: SpikeEvents, learning: bool) -> Piece:
+        assert self.open
+        Toy.calls += 1
+        if Toy.calls == self.fail_at:
+            raise KeyboardInterrupt
+        new = {name: value.copy() for name, value in state.items()}
+        for source in arrivals.source:
+            new["x"] = np.sin(new["x"] * 3 + source + 1)
+            new["ext/w"][source] += 0.1 * learning * new["x"][0]
+            new["ie/w"] *= 0.99
+        units = {"exc": arrivals.source % self.config.exc, "inh": arrivals.source % self.config.inh}
+        return Piece(new, {name: (arrivals.step, unit) for name, unit in units.items()}, {})
+
+
+@pytest.fixture(autouse=True)
+def short_pieces(monkeypatch):
+    monkeypatch.setattr(simulation, "LONGEST", 1.0)
+    Toy.calls = 0
+
+
+def run(out: Path, config: RunConfig = CONFIG, simulate: Any = Toy, *, rates=RATES, resume=False, name="toy") -> None:
+    run_networks(config, rates, out, simulate, backend=name, resume=resume)
+
+
+def contents(path: Path) -> dict[str, Any]:
+    """Every dataset and attribute of a run file."""
+    found: dict[str, Any] = {}
+
+    def note(name: str, item: Any) -> None:
+        found.update({f"{name}@{key}": value for key, value in item.attrs.items()})
+        if isinstance(item, h5py.Dataset):
+            found[name] = np.asarray(item)
+
+    with h5py.File(path) as file:
+        file.visititems(note)
+    return found
+
+
+def assert_same_file(one: Path, other: Path) -> None:
+    first, second = contents(one), contents(other)
+    assert first.keys() == second.keys()
+    assert len(first) > 60
+    for name, value in first.items():
+        np.testing.assert_array_equal(second[name], value, err_msg=name)
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.fixture
+def straight(tmp_path):
+    """The file of a run that was never stopped."""
+    (tmp_path / "straight").mkdir()
+    path = tmp_path / "straight" / "run.h5"
+    run(path)
+    assert Toy.calls == 2 * PIECES
+    Toy.calls = 0
+    return path
+
+
+# --- what the backend is given ----------------------------------------------------------------------------------------
+def test_the_backend_gets_every_spike_when_it_arrives_and_its_own_state_back(tmp_path) -> None:
+    seen: list[Any] = []
+
+    class Watched(Toy):
+        def advance(self, state: State, arrivals: SpikeEvents, learning: bool) -> Piece:
+            piece = super().advance(state, arrivals, learning)
+            seen.append((state, arrivals, learning, piece.state))
+            return piece
+
+    one = Run(NETWORK, RATES, CONFIG.recording, RunFolder(tmp_path / "run", {}, resume=False))
+    one.finish(Watched)
+    steps = [arrivals.steps for _, arrivals, _, _ in seen]
+    assert steps == [10_000, 5000, 10_000, 10_000, 10_000, 2000]
+    assert [learning for _, _, learning, _ in seen] == [False, False, True, True, True, True]
+    for (_, _, _, after), (before, _, _, _) in pairwise(seen):
+        assert after is before
+    all_spikes = one.input.fired(0, 47_000)
+    assert all_spikes.step.size > 1000
+    inside = all_spikes.step + 8 < 47_000
+    first = np.cumsum([0, *steps[:-1]])
+    arrived = np.concatenate([a.step + begin for (_, a, _, _), begin in zip(seen, first, strict=True)])
+    np.testing.assert_array_equal(arrived, all_spikes.step[inside] + 8)
+    np.testing.assert_array_equal(np.concatenate([a.source for _, a, _, _ in seen]), all_spikes.source[inside])
+
+
+def test_pieces_are_not_kept_in_memory(tmp_path) -> None:
+    alive: list[weakref.ref[Any]] = []
+
+    class Watched(Toy):
+        def advance(self, state: State, arrivals: SpikeEvents, learning: bool) -> Piece:
+            gc.collect()
+            assert sum(reference() is not None for reference in alive) <= 1
+            piece = super().advance(state, arrivals, learning)
+            alive.append(weakref.ref(piece))
+            return piece
+
+    run(tmp_path / "run.h5", replace(CONFIG, network=replace(NETWORK, duration=5.0), networks=1), Watched)
+    assert len(alive) == 7
+
+
+# --- stopped anywhere -------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("piece", range(1, 2 * PIECES + 1))
+def test_stopped_in_any_piece_it_ends_where_it_would_have_ended(tmp_path, straight, piece) -> None:
+    out = tmp_path / "run.h5"
+    kept = f"go on with --resume, everything so far is in {partial_folder(out)}"
+    with pytest.raises(StoppedError, match=kept if piece > 1 else "nothing was written"):
+        run(out, simulate=partial(Toy, fail_at=piece))
+    assert not out.exists()
+    done = Toy.calls - 1
+    if not partial_folder(out).exists():
+        assert done == 0
+        with pytest.raises(UsageError, match="no run to resume"):
+            run(out, resume=True)
+    run(out, resume=done > 0)
+    assert Toy.calls == 2 * PIECES + 1  # only the piece that was broken off was done again
+    assert_same_file(out, straight)
+    assert [path.name for path in tmp_path.iterdir() if path.name != "straight"] == ["run.h5"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop_it_finishes_the_piece(tmp_path, straight, number) -> None:
+    class Asked(Toy):
+        def advance(self, state: State, arrivals: SpikeEvents, learning: bool) -> Piece:
+            piece = super().advance(state, arrivals, learning)
+            if Toy.calls == PIECES + 2:
+                os.kill(os.getpid(), number)
+            return piece
+
+    out, before = tmp_path / "run.h5", signal.getsignal(number)
+    with pytest.raises(StoppedError, match="go on with --resume"):
+        run(out, simulate=Asked)
+    assert Toy.calls == PIECES + 2
+    assert signal.getsignal(number) == before
+    run(out, resume=True)
+    assert Toy.calls == 2 * PIECES
+    assert_same_file(out, straight)
+
+
+class KilledError(BaseException):
+    """Stands for the end of the process."""
+
+
+def write_then_die(writes: int) -> Any:
+    left = [writes]
+
+    def write(path: Path, content: bytes) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            (path.parent / f".{path.stem}-xyz.part{path.suffix}").write_bytes(content[: len(content) // 2])
+            raise KilledError
+        write_bytes(path, content)
+
+    return write
+
+
+@pytest.mark.parametrize("writes", range(1, 2 * PIECES, 3))
+def test_killed_while_it_writes_it_ends_where_it_would_have_ended(tmp_path, straight, monkeypatch, writes) -> None:
+    """Each piece is two files: what is kept of it, then the state."""
+    out = tmp_path / "run.h5"
+    monkeypatch.setattr(run_folder, "write_bytes", write_then_die(writes))
+    with pytest.raises(KilledError):
+        run(out)
+    monkeypatch.setattr(run_folder, "write_bytes", write_bytes)
+    run(out, resume=True)
+    assert Toy.calls == 2 * PIECES + 1
+    assert_same_file(out, straight)
+    assert [path.name for path in tmp_path.iterdir() if path.name != "straight"] == ["run.h5"]
+
+
+def test_killed_while_the_file_is_written_nothing_is_simulated_again(tmp_path, straight, monkeypatch) -> None:
+    out = tmp_path / "run.h5"
+
+    def die(path: Path, runs: Any) -> None:
+        raise KilledError
+
+    monkeypatch.setattr(simulation, "write_networks", die)
+    with pytest.raises(KilledError):
+        run(out)
+    monkeypatch.setattr(simulation, "write_networks", write_networks)
+    run(out, simulate=never, resume=True)
+    assert_same_file(out, straight)
+
+
+def test_a_run_that_is_not_finite_any_more_stops_and_keeps_its_last_good_state(tmp_path) -> None:
+    class Exploding(Toy):
+        def advance(self, state: State, arrivals: SpikeEvents, learning: bool) -> Piece:
+            piece = super().advance(state, arrivals, learning)
+            if Toy.calls == 3:
+                piece.state["ie/w"][1] = np.nan
+            return piece
+
+    out = tmp_path / "run.h5"
+    with pytest.raises(RatespikeError, match="ie/w is not finite any more; the last good state is kept"):
+        run(out, simulate=Exploding)
+    folder = RunFolder(partial_folder(out) / "0", identity_of(out), resume=True)
+    assert folder.done == 2
+    assert folder.state is not None
+    assert np.isfinite(folder.state["ie/w"]).all()
+
+
+# --- refused before anything is built ---------------------------------------------------------------------------------
+def never(*arguments: object) -> Any:
+    raise AssertionError("a simulator was made")
+
+
+def identity_of(out: Path) -> dict[str, Any]:
+    import tomllib
+
+    found = tomllib.loads((partial_folder(out) / "0" / "run.toml").read_text())
+    return {key: value for key, value in found.items() if key not in ("format", "ratespike")}
+
+
+@pytest.fixture
+def stopped(tmp_path):
+    """The file of a run that was stopped in its fourth piece."""
+    out = tmp_path / "stopped" / "run.h5"
+    out.parent.mkdir()
+    with pytest.raises(StoppedError):
+        run(out, simulate=partial(Toy, fail_at=4))
+    return out
+
+
+def refused(out: Path, message: str, **changes: Any) -> None:
+    before = everything(out.parent)
+    with pytest.raises(RatespikeError, match=message) as error:
+        run(out, simulate=never, **{"resume": True, **changes})
+    assert "\n" not in str(error.value)
+    assert everything(out.parent) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"config": replace(CONFIG, network=replace(NETWORK, eta=0.5))}, "another run; it differs in network.eta"),
+        ({"config": replace(CONFIG, network=replace(NETWORK, seed=1))}, "another run; it differs in network.seed"),
+        (
+            {"config": replace(CONFIG, network=replace(NETWORK, duration=9.0, kappa=5.0))},
+            "another run; it differs in network.duration, network.kappa",
+        ),
+        (
+            {"config": replace(CONFIG, recording=RecordingConfig(1.3, 1.0, 0.5))},
+            "another run; it differs in recording.rate_bin",
+        ),
+        ({"config": replace(CONFIG, networks=1)}, "another run; it differs in networks"),
+        ({"rates": RATES[:1]}, "another run; it differs in rates"),
+        ({"rates": (RateTrace(np.array([60.5])), RATES[1])}, "another run; it differs in rates"),
+        ({"rates": (RATES[0], RateTrace(RATES[1].values, 0.05))}, "another run; it differs in rates"),
+        ({"name": "another"}, "another run; it differs in backend"),
+        ({"resume": False}, "an unfinished run lies here"),
+    ],
+)
+def test_another_run_is_refused(stopped, changes, message) -> None:
+    refused(stopped, message, **changes)
+
+
+def test_a_run_of_another_version_is_refused(stopped, monkeypatch) -> None:
+    monkeypatch.setattr(run_folder, "version", lambda _: "99.1")
+    refused(stopped, "of another version of ratespike")
+
+
+@pytest.mark.parametrize("name", ["0/state.npz", "0/pieces/1.npz", "0/run.toml"])
+def test_a_folder_that_was_cut_short_is_refused(stopped, name) -> None:
+    path = partial_folder(stopped) / name
+    path.write_bytes(path.read_bytes()[:-30])
+    refused(stopped, Path(name).name)
+
+
+def test_a_folder_that_lacks_a_piece_is_refused(stopped) -> None:
+    (partial_folder(stopped) / "0" / "pieces" / "0.npz").unlink()
+    refused(stopped, r"0\.npz: is missing; the run cannot be resumed")
+
+
+def test_what_exists_is_not_overwritten_and_what_does_not_exist_not_resumed(tmp_path, straight, stopped) -> None:
+    for resume in (False, True):
+        refused(straight, "run.h5: exists; name another file", resume=resume)
+    refused(tmp_path / "none.h5", r"none\.h5: no run to resume, there is no none\.h5\.partial")
+    refused(tmp_path / "straight", "is a folder; name a file", resume=False)
+    stopped.write_text("came later")
+    refused(stopped, "run.h5: exists; name another file")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rates": (RateTrace(np.array([2e4])),)}, "rates: 20000 Hz is more than one spike in a step"),
+        ({"rates": (RateTrace(np.ones(2), 0.00015),)}, "rates: the interval between samples: must be a multiple of dt"),
+        ({"config": replace(CONFIG, network=replace(NETWORK, p_ext=0.0))}, "p_ext: no input synapse was drawn at 0.0"),
+        *(
+            ({"config": replace(CONFIG, recording=RecordingConfig(**{name: value}))}, f"{name}: must be a multiple of")
+            for name, value in (("weights_every", 0.3), ("keep_spikes", 0.33335), ("rate_bin", 0.00015))
+        ),
+    ],
+)
+def test_a_run_that_cannot_be_is_refused(tmp_path, changes, message) -> None:
+    refused(tmp_path / "run.h5", message, resume=False, **changes)
+
+
+@pytest.mark.parametrize("name", ["keep_spikes", "weights_every", "rate_bin"])
+@pytest.mark.parametrize("value", [0.0, -1.0, np.nan, np.inf])
+def test_recording_times_are_positive(name, value) -> None:
+    with pytest.raises(UsageError, match=f"^{name}: must be .*, got {value}"):
+        RecordingConfig(**{name: value})
+
+
+def test_there_is_at_least_one_network() -> None:
+    with pytest.raises(UsageError, match="networks: must be at least 1, got 0"):
+        RunConfig(networks=0)
+    assert CONFIG.seconds == pytest.approx(2 * 4.7)
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"a": np.zeros(3)}, "state: variable b is missing"),
+        ({"a": np.zeros(3), "b": np.zeros(1, np.int32), "c": np.zeros(1)}, "state: variable c is unknown"),
+        ({"a": np.zeros(4), "b": np.zeros(1, np.int32)}, r"state: a must be float64 \(3,\), got float64 \(4,\)"),
+        ({"a": np.zeros(3), "b": np.zeros(1)}, r"state: b must be int32 \(1,\), got float64 \(1,\)"),
+        ({"a": np.array([0, np.inf, 0]), "b": np.zeros(1, np.int32)}, "a is not finite any more"),
+    ],
+)
+def test_a_state_of_another_model_is_refused(state, message) -> None:
+    with pytest.raises(RatespikeError, match=message):
+        check_state(state, {"a": np.zeros(3), "b": np.zeros(1, np.int32)})
+
+
+# --- with Brian2 ------------------------------------------------------------------------------------------------------
+EVERYTHING = NetworkConfig(
+    exc=12, inh=4, population=8, p_ext=0.5, w_ext=0.4, sigma_ei=6.0, priming=0.5, duration=0.56, dt=4e-4, tau_mean=0.5,
+    tau_sigma2=0.3, eta=0.02, zeta=0.05, recurrence=True, augment_gradient=True, tau_weights=2.0, float32_traces=True,
+)  # fmt: skip
+
+
+def test_brian_in_pieces_and_stopped_in_all_of_them_is_brian_in_one_go(tmp_path, monkeypatch) -> None:
+    """To the last bit: every variable at the end, every spike, and what was kept on the way."""
+    recording = RecordingConfig(keep_spikes=10.0, weights_every=10.0, rate_bin=0.4)
+    whole, cut = (tmp_path / name for name in ("whole", "cut"))
+    for folder, longest in ((whole, 50.0), (cut, 0.5)):
+        monkeypatch.setattr(simulation, "LONGEST", longest)
+        one = Run(EVERYTHING, RATES, recording, RunFolder(folder, {}, resume=False))
+        assert len(one.pieces) == (2 if folder == whole else 3)
+        if folder == whole:
+            one.finish(backend("numpy"))
+            continue
+        for _ in one.pieces[:-1]:
+            with pytest.raises(KilledError):
+                one.finish(lambda *arguments: OnePiece(backend("numpy")(*arguments)))
+            one = Run(EVERYTHING, RATES, recording, RunFolder(folder, {}, resume=True))
+        one.finish(backend("numpy"))
+    kept = []
+    for folder in (whole, cut):
+        pieces = RunFolder(folder, {}, resume=True)
+        assert pieces.state is not None
+        kept.append({f"{name}/{key}": np.concatenate([p[f"{name}_{key}"] for p in pieces.pieces()])
+                     for name in ("exc", "inh", "inputs") for key in ("step", "unit")} | pieces.state)  # fmt: skip
+    first, second = kept
+    assert first["exc/step"].size > 100
+    assert np.ptp(first["ee/w"]) > 1e-3
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        np.testing.assert_array_equal(second[name], value, err_msg=name)
+
+
+class OnePiece:
+    """A backend that is killed when it is asked for a second piece."""
+
+    def __init__(self, network: Any) -> None:
+        self.network, self.calls = network, 0
+
+    def __enter__(self) -> "OnePiece":
+        self.network.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.network.__exit__(*error)
+
+    def start(self) -> Any:
+        return self.network.start()
+
+    def advance(self, *arguments: Any) -> Any:
+        self.calls += 1
+        if self.calls == 2:
+            raise KilledError
+        return self.network.advance(*arguments)
+
+
+def test_a_run_shorter_than_the_axonal_delay(tmp_path) -> None:
+    """No input arrives; and there is a piece of less than a step of what else is recorded."""
+    short = replace(EVERYTHING, priming=0.0, duration=8e-4)
+    run(tmp_path / "run.h5", RunConfig(short, RecordingConfig(rate_bin=0.4)), backend("numpy"))
+    assert (tmp_path / "run.h5").exists()
