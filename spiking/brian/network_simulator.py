@@ -16,6 +16,7 @@ from spiking.simulation import Piece, State
 from spiking.stimuli import SpikeEvents
 
 CODEGEN = ("standalone", "cython", "numpy")
+LONG_RUN = 20.0  # s
 CAPACITY = 200_000  # input spikes that a program takes in one piece: 50 s of 500 inputs at 5 Hz are 125,000
 
 
@@ -73,11 +74,11 @@ def backend(codegen: str) -> Callable[[NetworkConfig, Wiring, int], BrianNetwork
 def choose(codegen: str, seconds: float) -> tuple[str, str]:
     """Resolve "auto" for a run of that many s: how to run, and what the user should know about it (or "").
 
-    A compiled program pays from about half a minute of simulated time on.
+    To compile takes as long as numpy code takes for LONG_RUN.
     """
     if codegen != "auto":
         return codegen, ""
-    if seconds < 20:
+    if seconds < LONG_RUN:
         return "numpy", ""
     if compiler() is not None:
         return "standalone", ""

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from foundation.errors import UsageError
 from spiking.brian.pairing import arrivals, run_pairing, run_pairings, simulator_of
 from spiking.brian.simulator import Probe
 from spiking.brian.standalone import compiler
@@ -66,3 +67,8 @@ def test_inputs_arrive_after_their_axons_and_the_clamp_at_once():
     events = arrivals(protocol)
     by_line = {line: events.step[events.source == line].tolist() for line in range(4)}
     assert by_line == {0: [908, 1908], 1: [1008, 2008], 2: [1108, 2108], 3: [999, 1000, 1999, 2000]}
+
+
+def test_protocols_of_different_rules_do_not_share_a_program():
+    with pytest.raises(UsageError, match="protocols: must agree"):
+        run_pairings([PairingProtocol(), PairingProtocol(eta=0.1)], "numpy", label=None)
