@@ -229,7 +229,7 @@ class InputSpikes:
             trace.check(config.dt)
         self.config, self.traces = config, tuple(traces)
         self.block_steps = whole_steps("block of input", INPUT_BLOCK, config.dt)
-        self._block = lru_cache(maxsize=2)(self._draw)
+        self._block = lru_cache(maxsize=8)(self._draw)  # a piece asks for its input twice
 
     @property
     def lines(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -38,7 +39,7 @@ NEVER = np.iinfo(np.int32).max  # the step of an input spike that does not come
 
 def compiler() -> str | None:
     """The C++ compiler that Brian2 would use, if `make` and it are found."""
-    name = os.environ.get("CXX", "g++")
+    name = (shlex.split(os.environ.get("CXX", "")) or ["g++"])[0]  # "ccache g++", "g++ -O2" are well-formed, too
     return name if shutil.which(name) and shutil.which("make") else None
 
 

@@ -142,7 +142,7 @@ def test_convert_refuses_an_out_that_cannot_be_written_before_it_works(
 SIMULATE: dict[str, tuple[list[str], int, str]] = {
     "no file": (["nothing.h5"], 1, "nothing.h5: no such file"),
     "a folder": (["run"], 1, "run: "),
-    "no network": (["run/config.toml"], 1, "not a network file"),
+    "no network": (["run/config.toml"], 1, "not a file of ratespike integrate-and-fire network"),
     "no steps": (["net.h5", "--steps", "0"], 2, "--steps: must lie in 1 to 100,000, got 0"),
     "negative images": (["net.h5", "--images", "-1"], 2, "--images: must not be negative, got -1"),
     "unknown data": (["net.h5", "--data", "imagenet"], 2, "unknown dataset 'imagenet'"),
