@@ -52,7 +52,7 @@ def group() -> None:
 def main() -> None:
     """Run the command line; an error of ours is one line on standard error and its exit status."""
     try:
-        group.main(standalone_mode=False)
+        group.main(prog_name="ratespike", standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("stopped", err=True)
         sys.exit(130)
