@@ -72,7 +72,6 @@ def attach_inhibitory_plasticity(
     rows, columns = indices("i", i, source.N), indices("j", j, target.N)
     weights = initial_weights(w, rows, columns, rule.w_min, rule.w_max)
     constants = {"zeta": rule.zeta, "kappa": rule.kappa / second, "tau": rule.tau * second}
-    bounds = {"w_min": rule.w_min, "w_max": rule.w_max}
     pre, to_pre = _trace("y", source, constants, clock, delay)
     post, to_post = _trace("x", target, constants, clock, 0.0)
     synapses = Synapses(
@@ -83,7 +82,7 @@ def attach_inhibitory_plasticity(
         on_post=eq.INHIBITORY_ON_POST,
         delay={"pre": delay * second},
         clock=clock,
-        namespace={**constants, **bounds},
+        namespace={**constants, "w_min": rule.w_min, "w_max": rule.w_max},
     )
     synapses.pre.order, synapses.post.order = -1, 1
     refer(synapses, "y", pre, "y", "_presynaptic_idx")

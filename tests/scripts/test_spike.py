@@ -13,30 +13,10 @@ import pytest
 
 from spiking.brian.standalone import compiler
 from spiking.run_file import read_configs, read_networks, read_pairings
+from tests.spiking.same_files import assert_same_file
 
 TINY = ["--exc", "12", "--inh", "4", "--population", "8", "--p-ext", "0.5", "--w-ext", "0.6", "--codegen", "numpy"]
 RUN = [*TINY, "--priming", "0.5", "--duration", "1.2", "--weights-every", "0.5", "--rate-bin", "0.4"]
-
-
-def contents(path):
-    """Every dataset and attribute of a run file."""
-    found = {}
-
-    def note(name, item):
-        found.update({f"{name}@{key}": value for key, value in item.attrs.items()})
-        if isinstance(item, h5py.Dataset):
-            found[name] = np.asarray(item)
-
-    with h5py.File(path) as file:
-        file.visititems(note)
-    return found
-
-
-def assert_same(path, other):
-    expected, actual = contents(other), contents(path)
-    assert expected.keys() == actual.keys()
-    for name, value in expected.items():
-        np.testing.assert_array_equal(actual[name], value, err_msg=name)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +73,7 @@ def test_a_killed_run_goes_on_to_the_same_file(network, tmp_path, shell):
     assert "differs in network.eta" in other.stderr
     done = shell("spike", "network", *RUN, "--out", path, "--resume")
     assert done.returncode == 0, done.stderr
-    assert_same(path, network[0])
+    assert_same_file(path, network[0])
     assert [file.name for file in tmp_path.iterdir()] == ["net.h5"]
 
 
@@ -105,7 +85,7 @@ def test_a_killed_program_goes_on_to_the_same_file(tmp_path, shell):
     stop_after_the_first_piece(compiled, tmp_path / "net.h5", signal.SIGKILL)
     done = shell("spike", "network", *compiled, "--out", tmp_path / "net.h5", "--resume")
     assert done.returncode == 0, done.stderr
-    assert_same(tmp_path / "net.h5", tmp_path / "whole.h5")
+    assert_same_file(tmp_path / "net.h5", tmp_path / "whole.h5")
 
 
 @pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])

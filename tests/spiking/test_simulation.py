@@ -10,7 +10,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 
@@ -23,6 +22,7 @@ from spiking.run_file import write_networks
 from spiking.run_folder import RunFolder
 from spiking.simulation import Piece, RecordingConfig, Run, RunConfig, State, check_state, partial_folder, run_networks
 from spiking.stimuli import RateTrace, SpikeEvents
+from tests.spiking.same_files import assert_same_file
 
 RATES = (RateTrace(np.array([60.0])), RateTrace(np.array([0.0, 90.0, 20.0, 60.0, 0.0]), interval=0.06))
 NETWORK = NetworkConfig(exc=6, inh=2, population=5, p_ext=0.5, priming=1.5, duration=3.2)
@@ -71,28 +71,6 @@ def short_pieces(monkeypatch):
 
 def run(out: Path, config: RunConfig = CONFIG, simulate: Any = Toy, *, rates=RATES, resume=False, name="toy") -> None:
     run_networks(config, rates, out, simulate, backend=name, resume=resume)
-
-
-def contents(path: Path) -> dict[str, Any]:
-    """Every dataset and attribute of a run file."""
-    found: dict[str, Any] = {}
-
-    def note(name: str, item: Any) -> None:
-        found.update({f"{name}@{key}": value for key, value in item.attrs.items()})
-        if isinstance(item, h5py.Dataset):
-            found[name] = np.asarray(item)
-
-    with h5py.File(path) as file:
-        file.visititems(note)
-    return found
-
-
-def assert_same_file(one: Path, other: Path) -> None:
-    first, second = contents(one), contents(other)
-    assert first.keys() == second.keys()
-    assert len(first) > 60
-    for name, value in first.items():
-        np.testing.assert_array_equal(second[name], value, err_msg=name)
 
 
 def everything(folder: Path) -> dict[str, bytes]:
