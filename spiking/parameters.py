@@ -232,6 +232,25 @@ def whole_steps(name: str, time: float, dt: float) -> int:
     return count
 
 
+def check_fields(
+    owner: object,
+    *,
+    optional: tuple[str, ...] = (),
+    skip: tuple[str, ...] = (),
+    flags: tuple[str, ...] = (),
+    positive: tuple[str, ...] = (),
+    not_negative: tuple[str, ...] = (),
+) -> None:
+    """Make sure that the fields of a dataclass are finite plain numbers, but for those in `skip` and the `flags`.
+
+    Those that are `optional` may be None. Raises `UsageError`, naming the first that is wrong.
+    """
+    _check_flags(owner, *flags)
+    _check_numbers(owner, optional=optional, skip=(*skip, *flags))
+    _check_positive(owner, *(name for name in positive if getattr(owner, name) is not None))
+    _check_not_negative(owner, *not_negative)
+
+
 def _check_numbers(owner: object, *, optional: tuple[str, ...], skip: tuple[str, ...] = ()) -> None:
     for name, value in vars(owner).items():
         if name in skip or (name in optional and value is None):

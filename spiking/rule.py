@@ -1,0 +1,287 @@
+"""Three-factor rules: what a plastic synapse does, declared once for every simulator.
+
+Any rule of this shape, whose weights are written at intervals, is one `ThreeFactorRule`::
+
+    dw_ij ~ eta < epsilon ∗ [ (psi ∗ S_j) f(U_i) ] · (alpha ∗ e_i) >
+
+with the presynaptic filter psi, the postsynaptic factor f, the eligibility filter epsilon, and the postsynaptic signal,
+an error e_i behind its filter alpha. `spiking.brian.plasticity.attach_rule` runs a declaration at Brian2 synapses, step
+by step; `spiking.torch.plasticity` computes the same updates without stepping a synapse. LPL and SuperSpike are two
+instances (`lpl`, `super_spike`).
+
+What a rule is free to choose is code in the notation of Brian2's equations, run for every postsynaptic neuron: numbers,
+the rule's own names, ``exp abs sqrt clip int single``, comparisons. ``dt`` is the step; it and constants named
+``tau_...`` are times, which ``second`` turns into numbers.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from foundation.errors import UsageError
+from spiking.parameters import LPLSynapse, check_fields, whole_steps
+
+FUNCTIONS = ("exp", "abs", "sqrt", "clip", "int", "single")
+GIVEN = ("dt", "second", "s_now")
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """Two filters of first order, one behind the other."""
+
+    rise: float  # s, the faster one; not normalised: an impulse adds 1 to it
+    decay: float  # s, of the one that follows it: x += dt/decay (input - x)
+
+    def __post_init__(self) -> None:
+        check_fields(self, positive=("rise", "decay"))
+
+
+@dataclass(frozen=True)
+class PostsynapticSignal:
+    """The third factor: an error of every postsynaptic neuron, evaluated in every step, and its filter.
+
+    The code may use ``s_now``, the neuron's spike in this step, ``s_<name>`` for every delay, the variables (as they
+    stood at the end of the step before), parameters, inputs and the rule's constants.
+
+    >>> PostsynapticSignal("reward*(s_now - 0.5)", filter=Cascade(2e-3, 10e-3), inputs=("reward",)).delays
+    {}
+    """
+
+    error: str  # expression
+    filter: Cascade  # alpha; an error acts from the next step on
+    traces: str = ""  # statements that bring the variables to the end of this step
+    variables: tuple[str, ...] = ()  # state; it starts at 0 unless a simulator is told otherwise
+    statistics: tuple[str, ...] = ()  # those of them that average over many samples: kept in double precision
+    parameters: Mapping[str, float] = field(default_factory=dict)  # name -> default; may differ from neuron to neuron
+    inputs: tuple[str, ...] = ()  # values from outside, one per neuron and step: a target, a reward
+    delays: Mapping[str, float] = field(default_factory=dict)  # name -> s, to remember a neuron's spikes for
+
+
+@dataclass(frozen=True)
+class WeightUpdate:
+    """What becomes of the sum of eligibility times signal at the end of a window of T steps.
+
+    ::
+
+        g = sum/T;   g2 = max(exp(-interval/tau_rms) g2, g²)  (augmented: g is divided by sqrt(g2))
+        w -= eta w (1 - exp(-interval/tau_w));   w += eta g;   w clipped to [w_min, w_max]
+    """
+
+    eta: float  # learning rate
+    interval: float  # s, the window: weights are written in steps k interval/dt, and act from the next step on
+    w_min: float | None = None
+    w_max: float | None = None
+    tau_w: float | None = None  # s, decay of the weights; None: they do not decay
+    augment: bool = False
+    tau_rms: float = 100.0  # s
+
+    def __post_init__(self) -> None:
+        optional = ("w_min", "w_max", "tau_w")
+        check_fields(self, optional=optional, flags=("augment",), positive=("interval", "tau_rms", "tau_w"))
+
+
+class RuleSteps(NamedTuple):
+    """The times of a `ThreeFactorRule` in steps of dt."""
+
+    axonal_delay: int
+    alignment: int
+    interval: int
+    delays: dict[str, int]
+
+
+@dataclass(frozen=True)
+class ThreeFactorRule:
+    """A rule of the shape that this module describes.
+
+    Raises:
+        UsageError: a value out of range, or code that uses what is not declared; the message names it.
+    """
+
+    presynaptic: Cascade  # psi, from the spikes of input j as they arrive
+    factor: str  # f, expression of the potential `u` after the reset of this step, in the rule's own unit
+    eligibility: Cascade  # epsilon
+    signal: PostsynapticSignal
+    update: WeightUpdate
+    constants: Mapping[str, float] = field(default_factory=dict)
+    axonal_delay: float = 0.0  # s, of input spikes
+    alignment: float = 0.0  # s, by which psi ∗ S_j and f(U_i) are delayed before they meet
+    growth: float = 0.0  # what an input spike that arrives adds to the sum: growth without any signal
+
+    def __post_init__(self) -> None:
+        check_fields(
+            self,
+            skip=("presynaptic", "factor", "eligibility", "signal", "update", "constants"),
+            not_negative=("axonal_delay", "alignment"),
+        )
+        signal = self.signal
+        known = {*self.constants, *signal.parameters, *signal.variables, *signal.inputs, *GIVEN}
+        known |= {f"s_{name}" for name in signal.delays}
+        for name in signal.statistics:
+            if name not in signal.variables:
+                raise UsageError(f"PostsynapticSignal.statistics: {name!r} is not one of its variables")
+        check_code("ThreeFactorRule.factor", self.factor, {*self.constants, "u", "dt", "second"}, expression=True)
+        check_code("PostsynapticSignal.error", signal.error, known, expression=True)
+        check_code("PostsynapticSignal.traces", signal.traces, known, assigned=signal.variables)
+
+    def steps(self, dt: float) -> RuleSteps:
+        """Its delays and its interval in steps of `dt` (s); raises `UsageError` where they are not whole."""
+        for name, cascade in (("presynaptic", self.presynaptic), ("eligibility", self.eligibility)):
+            if dt > cascade.decay:  # forward Euler
+                raise UsageError(f"dt: must not exceed {name}.decay = {cascade.decay} s, got {dt} s")
+        if dt > min(self.signal.filter.rise, self.signal.filter.decay):
+            raise UsageError(f"dt: must not exceed the time constants of the signal's filter, got {dt} s")
+        return RuleSteps(
+            whole_steps("axonal_delay", self.axonal_delay, dt),
+            whole_steps("alignment", self.alignment, dt),
+            whole_steps("update.interval", self.update.interval, dt),
+            {name: whole_steps(f"delays: {name}", delay, dt) for name, delay in self.signal.delays.items()},
+        )
+
+
+def check_code(
+    where: str, code: str, known: set[str], *, expression: bool = False, assigned: tuple[str, ...] = ()
+) -> None:
+    """Make sure that code is what the simulators understand; raises `UsageError`, naming what is not.
+
+    Args:
+        where: what to call it in the message.
+        code: an expression, or statements.
+        known: names that it may use.
+        expression: whether it has to be an expression.
+        assigned: names that statements may assign to, besides names of their own.
+    """
+    try:
+        tree = ast.parse(code.strip(), mode="eval" if expression else "exec")
+    except SyntaxError as error:
+        raise UsageError(f"{where}: not {'an expression' if expression else 'statements'} ({error.msg})") from None
+    names = set(known) | set(assigned) | set(FUNCTIONS)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            if node.id in known and node.id not in assigned:
+                raise UsageError(f"{where}: must not assign to {node.id}")
+            names.add(node.id)
+    for node in ast.walk(tree):
+        if not isinstance(node, _ALLOWED):
+            raise UsageError(f"{where}: must not use {type(node).__name__}: {ast.unparse(tree)}")
+        if isinstance(node, ast.Name) and node.id not in names:
+            raise UsageError(f"{where}: unknown name {node.id!r}; known are {', '.join(sorted(known))}")
+        if isinstance(node, ast.Call) and not (isinstance(node.func, ast.Name) and node.func.id in FUNCTIONS):
+            raise UsageError(f"{where}: can call {', '.join(FUNCTIONS)} alone: {ast.unparse(node)}")
+
+
+_ALLOWED = (
+    ast.Module, ast.Expression, ast.Assign, ast.AugAssign, ast.Name, ast.Load, ast.Store, ast.Constant, ast.Call,
+    ast.BinOp, ast.UnaryOp, ast.Compare, ast.operator, ast.unaryop, ast.cmpop,
+)  # fmt: skip
+
+
+# --- latent predictive learning ---------------------------------------------------------------------------------------
+# s_delayed = S_i(n-d), s_old = S_i(n-D): relative to s_delayed, the prediction reaches back D - d steps.
+# scale is 1 as simulated and dt/s as reported; delta_err is delta as simulated and 0 as reported.
+LPL_ERROR = (
+    "lambda_i*scale*(s_delayed - dt/tau_mean*tr_mean)/(sigma2 + xi_0) + delta_err - phi_i*s_delayed + phi_i*s_old"
+)
+# sigma2 is fed per spike, without dt (as_reported: with), and with the mean of the step before.
+LPL_TRACES = """
+sigma2 = (sigma2 + scale*(s_delayed - dt/tau_mean*tr_mean)**2*second/tau_sigma2)*exp(-dt/tau_sigma2)
+tr_mean = (tr_mean + s_now)*exp(-dt/tau_mean)
+"""
+# The same, rounded to float32 after every operation, as the published program does: a mean that is multiplied by
+# 1 - 1.7e-7 in each step loses whole units in the last place, decays at another speed than tau_mean says, and settles
+# at a few preferred rates.
+LPL_TRACES_FLOAT32 = """
+centred = single(s_delayed - single(dt/tau_mean*tr_mean))
+sigma2 = single(single(sigma2 + single(scale*centred**2*second/tau_sigma2))*single(exp(-dt/tau_sigma2)))
+tr_mean = single(single(tr_mean + s_now)*single(exp(-dt/tau_mean)))
+"""
+SURROGATE = "beta/(1 + beta*abs(u - theta))**2"
+
+
+def lpl(rule: LPLSynapse, dt: float) -> ThreeFactorRule:
+    """Latent predictive learning (Halvagal & Zenke 2023, Eq. 13 to 20; see `LPLSynapse`) at steps of `dt` (s).
+
+    Variables: ``tr_mean``, tau_mean times the mean rate, and ``sigma2``, the variance of the spike train about a rate
+    in Hz (as_reported: times dt).
+    """
+    floor = {} if rule.u_floor is None else {"u_floor": rule.u_floor}
+    return ThreeFactorRule(
+        presynaptic=Cascade(rule.tau_syn, rule.tau_mem),
+        factor=SURROGATE + ("*int(u >= u_floor)" if floor else ""),
+        eligibility=Cascade(rule.tau_el_rise, rule.tau_el_decay),
+        signal=PostsynapticSignal(
+            error=LPL_ERROR,
+            filter=Cascade(rule.tau_err_rise, rule.tau_err_decay),
+            traces=LPL_TRACES_FLOAT32 if rule.float32_traces else LPL_TRACES,
+            variables=("tr_mean", "sigma2"),
+            statistics=("tr_mean", "sigma2"),
+            parameters={"lambda_i": rule.lambda_, "phi_i": rule.phi},
+            delays={"delayed": rule.axonal_delay, "old": rule.prediction_delay},
+        ),
+        update=_update(rule),
+        constants={
+            "tau_mean": rule.tau_mean,
+            "tau_sigma2": rule.tau_sigma2,
+            "scale": rule.variance_scale(dt),
+            "xi_0": rule.xi,
+            "delta_err": 0.0 if rule.per_spike_delta else rule.delta,
+            "beta": rule.beta,
+            "theta": rule.theta,
+            **floor,
+        },
+        axonal_delay=rule.axonal_delay,
+        alignment=rule.axonal_delay,
+        growth=rule.delta if rule.per_spike_delta else 0.0,
+    )
+
+
+def _update(rule: LPLSynapse) -> WeightUpdate:
+    return WeightUpdate(
+        rule.eta, rule.update_interval, rule.w_min, rule.w_max, rule.tau_w, rule.augment_gradient, rule.tau_rms
+    )
+
+
+# --- SuperSpike -------------------------------------------------------------------------------------------------------
+def super_spike(
+    *,
+    eta: float = 1e-3,
+    beta: float = 1000.0,
+    theta: float = -0.05,
+    presynaptic: Cascade = Cascade(5e-3, 10e-3),
+    filter: Cascade = Cascade(5e-3, 10e-3),
+    interval: float = 0.5,
+    w_min: float | None = None,
+    w_max: float | None = None,
+    tau_rms: float | None = 100.0,
+    axonal_delay: float = 0.8e-3,
+) -> ThreeFactorRule:
+    """SuperSpike (Zenke & Ganguli 2018, Neural Computation, doi:10.1162/neco_a_01086)::
+
+        dw_ij = r_ij ∫ e_i α∗[σ'(U_i) (ε∗S_j)] dt,   e_i = α∗(Ŝ_i - S_i),   σ'(u) = β/(1 + β|u - θ|)²
+
+    The target spikes Ŝ_i are the signal's input ``target``, 1 in the step of a target spike. r_ij is the learning rate
+    of each synapse, eta / sqrt(max of the squared gradient, decaying with tau_rms); `tau_rms` None: plain eta.
+
+    Args:
+        eta: learning rate.
+        beta: steepness and height of σ', per unit of potential; in the paper it is of height 1, a factor of eta.
+        theta: where σ' peaks, in units of potential.
+        presynaptic: ε.
+        filter: α, of eligibility and error.
+        interval: s, between weight updates.
+        w_min: lower bound; None: no bound.
+        w_max: upper bound.
+        tau_rms: s.
+        axonal_delay: s, of input spikes.
+    """
+    return ThreeFactorRule(
+        presynaptic=presynaptic,
+        factor=SURROGATE,
+        eligibility=filter,
+        signal=PostsynapticSignal("target - s_now", filter, inputs=("target",)),
+        update=WeightUpdate(eta, interval, w_min, w_max, augment=tau_rms is not None, tau_rms=tau_rms or 100.0),
+        constants={"beta": beta, "theta": theta},
+        axonal_delay=axonal_delay,
+    )
