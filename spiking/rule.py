@@ -17,8 +17,10 @@ the rule's own names, ``exp abs sqrt clip int single``, comparisons. ``dt`` is t
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import NamedTuple
 
 from foundation.errors import UsageError
@@ -81,6 +83,8 @@ class WeightUpdate:
     def __post_init__(self) -> None:
         optional = ("w_min", "w_max", "tau_w")
         check_fields(self, optional=optional, flags=("augment",), positive=("interval", "tau_rms", "tau_w"))
+        if self.w_min is not None and self.w_max is not None and self.w_min >= self.w_max:
+            raise UsageError(f"WeightUpdate.w_min: must be below w_max = {self.w_max}, got {self.w_min}")
 
 
 class RuleSteps(NamedTuple):
@@ -117,8 +121,15 @@ class ThreeFactorRule:
             not_negative=("axonal_delay", "alignment"),
         )
         signal = self.signal
-        known = {*self.constants, *signal.parameters, *signal.variables, *signal.inputs, *GIVEN}
-        known |= {f"s_{name}" for name in signal.delays}
+        check_values("ThreeFactorRule.constants", self.constants)
+        check_values("PostsynapticSignal.parameters", signal.parameters)
+        check_values("PostsynapticSignal.delays", signal.delays, low=0.0)
+        names = [*self.constants, *signal.parameters, *signal.variables, *signal.inputs, *GIVEN]
+        names += [f"s_{name}" for name in signal.delays]
+        for name in (*names, "u"):
+            if [*names, "u"].count(name) > 1:
+                raise UsageError(f"ThreeFactorRule: {name!r} has two meanings")
+        known = set(names)
         for name in signal.statistics:
             if name not in signal.variables:
                 raise UsageError(f"PostsynapticSignal.statistics: {name!r} is not one of its variables")
@@ -139,6 +150,14 @@ class ThreeFactorRule:
             whole_steps("update.interval", self.update.interval, dt),
             {name: whole_steps(f"delays: {name}", delay, dt) for name, delay in self.signal.delays.items()},
         )
+
+
+def check_values(where: str, values: Mapping[str, float], low: float = -math.inf) -> None:
+    """Make sure that `values` are finite plain numbers, not below `low`; raises `UsageError`, naming what is not."""
+    for name, value in values.items():
+        if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value) or value < low:
+            least = "" if low < 0 else " and not negative"
+            raise UsageError(f"{where}: {name} must be a finite plain number{least} (times in seconds), got {value!r}")
 
 
 def check_code(
@@ -166,6 +185,14 @@ def check_code(
     for node in ast.walk(tree):
         if not isinstance(node, _ALLOWED):
             raise UsageError(f"{where}: must not use {type(node).__name__}: {ast.unparse(tree)}")
+        if isinstance(node, ast.Compare) and len(node.ops) > 1:
+            raise UsageError(f"{where}: one comparison at a time: {ast.unparse(node)}")
+        if isinstance(node, ast.Assign) and len(node.targets) > 1:
+            raise UsageError(f"{where}: one assignment at a time: {ast.unparse(node)}")
+        if isinstance(node, ast.Constant) and (
+            isinstance(node.value, bool) or not isinstance(node.value, (int, float))
+        ):
+            raise UsageError(f"{where}: numbers alone: {ast.unparse(node)}")
         if isinstance(node, ast.Name) and node.id not in names:
             raise UsageError(f"{where}: unknown name {node.id!r}; known are {', '.join(sorted(known))}")
         if isinstance(node, ast.Call) and not (isinstance(node.func, ast.Name) and node.func.id in FUNCTIONS):
@@ -174,7 +201,8 @@ def check_code(
 
 _ALLOWED = (
     ast.Module, ast.Expression, ast.Assign, ast.AugAssign, ast.Name, ast.Load, ast.Store, ast.Constant, ast.Call,
-    ast.BinOp, ast.UnaryOp, ast.Compare, ast.operator, ast.unaryop, ast.cmpop,
+    ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.UnaryOp, ast.USub, ast.UAdd,
+    ast.Compare, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq,
 )  # fmt: skip
 
 

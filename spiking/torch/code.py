@@ -1,0 +1,162 @@
+"""The code of a declared model (`spiking.rule`, `spiking.neuron`) as functions of tensors, and as C++.
+
+The functions are plain Python: they run eagerly and under `torch.compile` alike. What does not depend on the state is
+worked out once, so constants may be numbers or, in a batch of networks that differ in them, tensors that broadcast.
+What the code may say is checked when a rule is declared.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Value = float | Tensor
+Program = Callable[..., Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Code:
+    """Statements whose constant parts have been worked out.
+
+    Attributes:
+        lines: the statements.
+        constants: the values of the constant parts, by the names that stand for them.
+    """
+
+    lines: list[ast.stmt]
+    constants: dict[str, Value]
+
+    @classmethod
+    def folded(
+        cls, code: str, variables: Sequence[str], constants: Mapping[str, Value], dt: float, prefix: str
+    ) -> Code:
+        """Work out every largest part of `code` that uses neither `variables` nor what the code itself assigns.
+
+        Args:
+            code: statements.
+            variables: names whose values change.
+            constants: what the other names stand for.
+            dt: s.
+            prefix: of the names of the parts.
+        """
+        lines = ast.parse(code.strip()).body
+        assigned = {node.id for line in lines for node in ast.walk(line) if _is_target(node)}
+        folder = _Folder({**constants, "dt": dt, "second": 1.0}, {*variables, *assigned}, prefix)
+        return cls([folder.visit(line) for line in lines], folder.found)
+
+    def function(self, arguments: Sequence[str], results: Sequence[str]) -> Program:
+        """A function of tensors `arguments` that returns the tuple of `results`."""
+        returned = ast.Tuple([ast.Name(name, ast.Load()) for name in results], ast.Load())
+        signature = ast.arguments([], [ast.arg(name) for name in arguments], None, [], [], None, [])
+        module = ast.Module([ast.FunctionDef("program", signature, [*self.lines, ast.Return(returned)], [])], [])
+        scope: dict[str, Any] = {**self.constants, **_FUNCTIONS}
+        exec(compile(ast.fix_missing_locations(module), "<code of a model>", "exec"), scope)
+        program: Program = scope["program"]
+        return program
+
+    def cpp(self, declared: Sequence[str], kind: str) -> str:
+        """The statements in C++; names that are not `declared` become local variables of the type `kind`."""
+        known, lines = {cpp_name(name) for name in declared}, []
+        for line in self.lines:
+            if isinstance(line, ast.Assign):
+                (target,) = line.targets
+                name, value = cpp_name(ast.unparse(target)), _cpp(line.value, kind)
+            else:
+                assert isinstance(line, ast.AugAssign)
+                name = cpp_name(ast.unparse(line.target))
+                value = f"{name} {_OPERATORS[type(line.op)]} ({_cpp(line.value, kind)})"
+            lines.append(f"{'' if name in known else f'{kind} '}{name} = {value};")
+            known.add(name)
+        return "\n".join(lines)
+
+
+def _is_target(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+
+
+class _Folder(ast.NodeTransformer):
+    def __init__(self, constants: Mapping[str, Value], variables: set[str], prefix: str) -> None:
+        self.variables, self.prefix = variables, prefix
+        self.known: dict[str, Any] = {**constants, **_FUNCTIONS}
+        self.found: dict[str, Value] = {}
+
+    def visit(self, node: ast.AST) -> Any:
+        if not isinstance(node, ast.expr) or _is_target(node) or isinstance(node, ast.Constant):
+            return super().generic_visit(node)
+        names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+        if names & self.variables or (isinstance(node, ast.Name) and node.id in _FUNCTIONS):
+            return super().generic_visit(node)
+        text = compile(ast.Expression(node), "<constants of a model>", "eval")
+        value = eval(text, {}, self.known)
+        name = f"{self.prefix}{len(self.found)}"
+        self.found[name] = value if isinstance(value, Tensor) else float(value)
+        return ast.Name(name, ast.Load())
+
+
+# --- what the code may call, on numbers and on tensors ----------------------------------------------------------------
+def _exp(x: Value) -> Value:
+    return torch.exp(x) if isinstance(x, Tensor) else math.exp(x)
+
+
+def _sqrt(x: Value) -> Value:
+    return torch.sqrt(x) if isinstance(x, Tensor) else math.sqrt(x)
+
+
+def _clip(x: Value, low: Value, high: Value) -> Value:
+    if isinstance(low, Tensor) or isinstance(high, Tensor):
+        return torch.clamp(*(torch.as_tensor(value) for value in (x, low, high)))
+    return torch.clamp(x, low, high) if isinstance(x, Tensor) else min(max(x, low), high)
+
+
+def _int(x: Value) -> Value:
+    """As in Brian2: 1 where a condition holds, 0 elsewhere. A tensor of truth values multiplies as such."""
+    if isinstance(x, Tensor):
+        return x if x.dtype == torch.bool else torch.trunc(x)
+    return float(math.trunc(x))
+
+
+def _single(x: Value) -> Value:
+    return x.float().to(x.dtype) if isinstance(x, Tensor) else float(np.float32(x))
+
+
+_FUNCTIONS: dict[str, Any] = {"exp": _exp, "abs": abs, "sqrt": _sqrt, "clip": _clip, "int": _int, "single": _single}
+
+
+# --- C++ --------------------------------------------------------------------------------------------------------------
+_OPERATORS: dict[type, str] = {
+    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.USub: "-", ast.UAdd: "+",
+    ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!=",
+}  # fmt: skip
+
+
+def cpp_name(name: str) -> str:
+    """What a variable is called in C++: nothing that the language knows."""
+    return f"v_{name}"
+
+
+def _cpp(node: ast.expr, kind: str) -> str:
+    """An expression; all numbers are of the type `kind`."""
+    if isinstance(node, ast.Constant):
+        assert isinstance(node.value, (int, float))
+        return f"{kind}({float(node.value)!r})"
+    if isinstance(node, ast.Name):
+        return cpp_name(node.id)
+    if isinstance(node, ast.BinOp):
+        left, right = _cpp(node.left, kind), _cpp(node.right, kind)
+        if isinstance(node.op, ast.Pow):
+            return f"power({left}, {right})"
+        return f"({left} {_OPERATORS[type(node.op)]} {right})"
+    if isinstance(node, ast.UnaryOp):
+        return f"({_OPERATORS[type(node.op)]}{_cpp(node.operand, kind)})"
+    if isinstance(node, ast.Compare):
+        (operator,), (other,) = node.ops, node.comparators
+        return f"({_cpp(node.left, kind)} {_OPERATORS[type(operator)]} {_cpp(other, kind)} ? {kind}(1) : {kind}(0))"
+    assert isinstance(node, ast.Call)
+    return f"{ast.unparse(node.func)}_({', '.join(_cpp(value, kind) for value in node.args)})"
