@@ -26,11 +26,11 @@ class Code:
     """Statements whose constant parts have been worked out.
 
     Attributes:
-        lines: the statements.
+        lines: the statements, all of the form name = expression.
         constants: the values of the constant parts, by the names that stand for them.
     """
 
-    lines: list[ast.stmt]
+    lines: list[ast.Assign]
     constants: dict[str, Value]
 
     @classmethod
@@ -46,8 +46,8 @@ class Code:
             dt: s.
             prefix: of the names of the parts.
         """
-        lines = ast.parse(code.strip()).body
-        assigned = {node.id for line in lines for node in ast.walk(line) if _is_target(node)}
+        lines = [_plain(line) for line in ast.parse(code.strip()).body]
+        assigned = {ast.unparse(node) for line in lines for node in ast.walk(line) if _is_target(node)}
         folder = _Folder({**constants, "dt": dt, "second": 1.0}, {*variables, *assigned}, prefix)
         return cls([folder.visit(line) for line in lines], folder.found)
 
@@ -65,16 +65,20 @@ class Code:
         """The statements in C++; names that are not `declared` become local variables of the type `kind`."""
         known, lines = {cpp_name(name) for name in declared}, []
         for line in self.lines:
-            if isinstance(line, ast.Assign):
-                (target,) = line.targets
-                name, value = cpp_name(ast.unparse(target)), _cpp(line.value, kind)
-            else:
-                assert isinstance(line, ast.AugAssign)
-                name = cpp_name(ast.unparse(line.target))
-                value = f"{name} {_OPERATORS[type(line.op)]} ({_cpp(line.value, kind)})"
-            lines.append(f"{'' if name in known else f'{kind} '}{name} = {value};")
+            name = cpp_name(ast.unparse(line.targets[0]))
+            lines.append(f"{'' if name in known else f'{kind} '}{name} = {_cpp(line.value, kind)};")
             known.add(name)
         return "\n".join(lines)
+
+
+def _plain(line: ast.stmt) -> ast.Assign:
+    """x *= y as x = x*y: in place, it would change the tensor that the caller passed as x."""
+    if isinstance(line, ast.AugAssign):
+        name = ast.unparse(line.target)
+        value = ast.BinOp(ast.Name(name, ast.Load()), line.op, line.value)
+        return ast.Assign([ast.Name(name, ast.Store())], value)
+    assert isinstance(line, ast.Assign)
+    return line
 
 
 def _is_target(node: ast.AST) -> bool:
