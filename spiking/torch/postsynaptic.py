@@ -1,0 +1,171 @@
+"""The postsynaptic side of a three-factor rule as a module with state: factor, error, statistics, filtered error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Size, Tensor, nn
+
+from foundation.errors import UsageError
+from spiking.rule import ThreeFactorRule
+from spiking.torch.code import Code, Value
+
+Surrogate = Callable[[Tensor], Tensor]
+"""A spike as a function of the distance to the threshold, with a derivative: what `snntorch.surrogate` makes."""
+
+
+class SampleState(nn.Module):
+    """A module whose buffers partly belong to the samples of a batch, and are None while there is no batch.
+
+    All are in `state_dict`. Those of the samples take their shapes from the checkpoint that is loaded.
+    """
+
+    per_sample: tuple[str, ...] = ()
+    in_double: tuple[str, ...] = ()  # buffers that stay float64 whatever the rest is converted to
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the dtype and device of what belongs to the samples."""
+        raise NotImplementedError
+
+    def forget(self) -> None:
+        """Drop what belongs to the samples."""
+        for name in self.per_sample:
+            self.register_buffer(name, None)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        for name in self.per_sample:
+            value = state_dict.get(prefix + name)
+            setattr(self, name, None if value is None else self.like.new_empty(value.shape))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SampleState:
+        before = {name: getattr(self, name) for name in self.in_double}
+        super()._apply(fn, recurse)
+        for name, value in before.items():
+            setattr(self, name, None if value is None else value.to(self.like.device))
+        return self
+
+
+class Postsynaptic(SampleState):
+    """Neurons of a layer, as a rule sees them: (B, units) or, in a convolution, (B, units, H, W).
+
+    Buffers, `out` being the shape of a sample's neurons:
+
+    * ``statistics`` (S, units) float64: the rule's ``signal.statistics``, in that order. The samples of a batch, and
+      all positions of a convolution's channel, are draws of one neuron's life: each runs the declared code with the
+      shared value, and the mean of the results becomes the new one.
+    * ``variables`` (V, B, out): the rule's other variables, in their order.
+    * ``tr_err, tr_err_flt`` (B, out): the error, filtered once and twice (the signal).
+    * ``spikes`` (longest delay, B, out): the last steps, as a ring.
+
+    Args:
+        rule: see `spiking.rule`.
+        dt: s.
+        like: (units, ...), whose dtype and device to use.
+        start: where variables of the rule's signal start, by name; 0 where nothing is given.
+    """
+
+    per_sample = ("variables", "tr_err", "tr_err_flt", "spikes")
+    in_double = ("statistics",)
+    statistics: Tensor
+    variables: Tensor
+    tr_err: Tensor
+    tr_err_flt: Tensor
+    spikes: Tensor
+    no_values: Tensor
+
+    def __init__(self, rule: ThreeFactorRule, dt: float, like: Tensor, start: Mapping[str, float]) -> None:
+        super().__init__()
+        signal = rule.signal
+        for name in start:
+            if name not in signal.variables:
+                known = ", ".join(signal.variables) or "none"
+                raise UsageError(f"start: the rule has no variable {name!r}; it has {known}")
+        self.signal, self.dt, self.delays = signal, dt, rule.steps(dt).delays
+        self.others = tuple(name for name in signal.variables if name not in signal.statistics)
+        self._start = {name: float(start.get(name, 0.0)) for name in signal.variables}
+        self._at = 0  # row of `spikes` that holds the oldest
+        constants = {**rule.constants, **signal.parameters}
+        names = (*signal.variables, *signal.inputs, "s_now", *(f"s_{name}" for name in self.delays))
+        self._factor = Code.folded(f"_f = {rule.factor}", ("u",), constants, dt, "f_").function(("u",), ("_f",))
+        self._error = Code.folded(f"_e = {signal.error}", names, constants, dt, "e_").function(names, ("_e",))
+        self._traces = Code.folded(signal.traces, names, constants, dt, "t_").function(names, signal.variables)
+        self.forget()
+        first = like.new_tensor([self._start[name] for name in signal.statistics], dtype=torch.float64)
+        self.register_buffer("statistics", first[:, None].repeat(1, like.shape[0]))
+        self.register_buffer("no_values", like.new_zeros(0), persistent=False)
+
+    @property
+    def like(self) -> Tensor:
+        """An empty tensor."""
+        return self.no_values
+
+    def forget(self) -> None:
+        """Drop what belongs to the samples."""
+        super().forget()
+        self._at = 0
+
+    def begin(self, shape: Size) -> None:
+        """Start a batch of neurons (B, units, ...)."""
+        self.tr_err, self.tr_err_flt = self.like.new_zeros(shape), self.like.new_zeros(shape)
+        self.spikes = self.like.new_zeros(max([0, *self.delays.values()]), *shape)
+        start = self.like.new_tensor([self._start[name] for name in self.others])
+        self.variables = start.view(-1, *(1,) * len(shape)).repeat(1, *shape)
+
+    def factor(self, u: Tensor) -> Tensor:
+        """The declared factor f of potentials (B, units, ...)."""
+        return _full(self._factor(u)[0], u)
+
+    def step(self, now: Tensor, inputs: Mapping[str, Tensor]) -> None:
+        """The neurons' spikes `now` (B, units, ...), 0 or 1, and the signal's inputs: everything to the step's end."""
+        each = (-1, *(1,) * (now.dim() - 2))
+        shared = [axis for axis in range(now.dim()) if axis != 1]
+        values: dict[str, Value] = {**inputs, "s_now": now}
+        values |= zip(self.signal.statistics, (x.view(each) for x in self.statistics), strict=True)
+        values |= zip(self.others, self.variables, strict=True)
+        values |= {f"s_{name}": self._before(now, steps) for name, steps in self.delays.items()}
+        (err,) = self._error(**values)
+        after = dict(zip(self.signal.variables, self._traces(**values), strict=True))
+        alpha = self.signal.filter
+        self.tr_err += self.dt / alpha.rise * (_full(err, now) - self.tr_err)
+        self.tr_err_flt += self.dt / alpha.decay * (self.tr_err - self.tr_err_flt)
+        for row, name in enumerate(self.signal.statistics):
+            self.statistics[row] = _full(after[name], now, torch.float64).mean(shared)
+        for row, name in enumerate(self.others):
+            self.variables[row] = after[name]
+        if len(self.spikes):
+            self.spikes[self._at] = now
+            self._at = (self._at + 1) % len(self.spikes)
+
+    def _before(self, now: Tensor, steps: int) -> Tensor:
+        """The neurons' spikes that many steps ago."""
+        return self.spikes[(self._at - steps) % len(self.spikes)] if steps else now
+
+    def get_extra_state(self) -> Tensor:
+        """Where the ring stands; `state_dict` calls it."""
+        return torch.tensor(self._at)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """What `get_extra_state` gave; `load_state_dict` calls it."""
+        self._at = int(state)
+
+
+def surrogate_derivative(spike_grad: Surrogate, distance: Tensor) -> Tensor:
+    """Derivative of `spike_grad` at the distance of potentials from their threshold, also within `torch.no_grad`.
+
+    >>> from snntorch import surrogate
+    >>> surrogate_derivative(surrogate.fast_sigmoid(slope=1), torch.tensor([-1.0, 0.0, 3.0]))
+    tensor([0.2500, 1.0000, 0.0625])
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        x = distance.detach().clone().requires_grad_()
+        (derivative,) = torch.autograd.grad(spike_grad(x).sum(), x)
+    return derivative
+
+
+def _full(value: Value, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """`value` in the shape of `like`: code need not use anything that differs from neuron to neuron."""
+    return torch.as_tensor(value, device=like.device).to(dtype or like.dtype).expand(like.shape)
