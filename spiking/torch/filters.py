@@ -30,10 +30,11 @@ class LinearSystem:
 
     def impulse_response(self, steps: int) -> Floats:
         """(steps + 1, K): the state v after an impulse, M v a step later, and so on."""
-        states = [self.v]
-        for _ in range(steps):
-            states.append(self.M @ states[-1])
-        return np.array(states)
+        states, power = self.v[None], self.M
+        while len(states) <= steps:  # twice as many with every round
+            states = np.concatenate([states, states @ power.T])
+            power = power @ power
+        return states[: steps + 1]
 
 
 class BlockFilter:

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Size, Tensor, nn
+from torch.nn.grad import conv2d_weight
 
 from foundation.errors import UsageError
 from spiking.rule import ThreeFactorRule
@@ -147,8 +148,9 @@ class PlasticConv2d(PlasticLayer, nn.Conv2d):
 
     def gradient(self, psp: Tensor, q: Tensor) -> Tensor:
         """In the shape of the weights, of (T, B, in_channels, H, W) and (T, B, out_channels, H', W')."""
-        x, y, shape = psp.flatten(0, 1), q.flatten(0, 1), self.weight.shape
-        return torch.nn.grad.conv2d_weight(x, shape, y, self.stride, self.padding, self.dilation, self.groups)
+        x, y, geometry = psp.flatten(0, 1), q.flatten(0, 1), (self.stride, self.padding, self.dilation, self.groups)
+        summed: Tensor = conv2d_weight(x, self.weight.shape, y, *geometry)  # type: ignore[no-untyped-call]
+        return summed
 
     def expected(self, shape: Size) -> str | None:
         """Which shape an input must have, where `shape` will not do."""

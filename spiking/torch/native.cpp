@@ -107,6 +107,7 @@ static void learn(const Arguments &a, const Synapses &s, const std::vector<Event
     int64_t at = int64_t(events.size()) - 1;
     for (int64_t n = T - 1; n >= 0; --n) {
         const R *__restrict f = factor + n * exc, *__restrict e = signal + n * exc;
+#pragma GCC ivdep
         for (int64_t i = 0; i < exc; ++i) {
             gf[i] = kept_f * gf[i] + e[i];
             ge[i] = km * gf[i] + kr * ge[i];
@@ -116,6 +117,7 @@ static void learn(const Arguments &a, const Synapses &s, const std::vector<Event
         }
         if (n >= tail) {
             const R k1 = R(a.kernels[2 * n]), k2 = R(a.kernels[2 * n + 1]);
+#pragma GCC ivdep
             for (int64_t i = 0; i < exc; ++i) {
                 H1[i] = ka * t1[i];
                 t1[i] = ka * t1[i] + kb * p1[i];
@@ -154,8 +156,8 @@ static int64_t advance_network(const Arguments &a, int64_t k, Scratch &scratch) 
     const int64_t T = a.steps, exc = a.exc, inh = a.inh, N = exc + inh, past = a.history;
     {{CONSTANTS}}
     {{STATE}}
-    R *x = a.x + k * exc, *y = a.y + k * inh, *inhibition = a.inhibition + k * inh * N;
-    R *tr_err = a.tr_err + k * exc, *tr_err_flt = a.tr_err_flt + k * exc;
+    R *__restrict x = a.x + k * exc, *__restrict y = a.y + k * inh, *inhibition = a.inhibition + k * inh * N;
+    R *__restrict tr_err = a.tr_err + k * exc, *__restrict tr_err_flt = a.tr_err_flt + k * exc;
     const R *zeta = a.zeta + k * inh * exc, *exc_to_inh = a.exc_to_inh + k * exc * inh;
     const R target = a.target[k], w_min = a.w_min[k], w_max = a.w_max[k], fade = R(a.fade);
     const R rise = R(a.rise), decay = R(a.decay);
@@ -191,7 +193,8 @@ static int64_t advance_network(const Arguments &a, int64_t k, Scratch &scratch) 
 
     for (int64_t n = 0; n < T; ++n) {
         // neurons
-        R any = R(0);
+        int32_t any = 0;
+#pragma GCC ivdep
         for (int64_t i = 0; i < N; ++i) {
             {{LOAD_NEURON}}
             {{STEP}}
@@ -200,9 +203,9 @@ static int64_t advance_network(const Arguments &a, int64_t k, Scratch &scratch) 
             {{RESET}}
             {{STORE_NEURON}}
             s_now[i] = v_spiked;
-            any += v_spiked;
+            any |= v_spiked > R(0);
         }
-        if (any > R(0))
+        if (any)
             for (int64_t i = 0; i < N; ++i)
                 if (s_now[i] > R(0)) spikes.push_back({n, i});
         for (int64_t d = 0; d <= a.delays; ++d) {  // the last of them is the axonal delay
@@ -241,32 +244,31 @@ static int64_t advance_network(const Arguments &a, int64_t k, Scratch &scratch) 
                     w[i] = fallen < w_min ? w_min : fallen;
                 }
         }
-        if (plastic && any > R(0))
+        if (plastic && any)
             for (int64_t i = 0; i < exc; ++i)
                 if (s_now[i] > R(0))
                     for (int64_t j = 0; j < inh; ++j)
                         inhibition[j * N + i] = std::min(inhibition[j * N + i] + zeta[j * exc + i] * y[j], w_max);
         // signal
         R *__restrict f = factor + (a.alignment + n) * exc, *__restrict e = signal + n * exc;
+#pragma GCC ivdep
         for (int64_t i = 0; i < exc; ++i) {
             const R v_u = U[i];
             {{FACTOR}}
             f[i] = v__factor;
         }
         {{REMEMBERED}}
+#pragma GCC ivdep
         for (int64_t i = 0; i < exc; ++i) {
             const R v_s_now = s_now[i];
             {{LOAD_SIGNAL}}
-            R error;
-            {
-                {{LOAD_VARIABLES}}
-                {{ERROR}}
-                error = v__error;
-            }
+            {{LOAD_VARIABLES}}
+            {{ERROR}}
             e[i] = tr_err_flt[i];
-            tr_err[i] += rise * (error - tr_err[i]);
+            tr_err[i] += rise * (v__error - tr_err[i]);
             tr_err_flt[i] += decay * (tr_err[i] - tr_err_flt[i]);
         }
+#pragma GCC ivdep
         for (int64_t i = 0; i < exc; ++i) {
             const {{TRACE_KIND}} v_s_now = s_now[i];
             {{LOAD_TRACES}}

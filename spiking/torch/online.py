@@ -155,7 +155,8 @@ class PlasticLayer(SampleState):
         arrived, values = self._checked(spk, mem, inputs)
         if self.psp is None or self.trace is None:
             self._begin(arrived.shape, mem.shape)
-        assert self.psp is not None and self.trace is not None
+        assert self.psp is not None
+        assert self.trace is not None
         row = self._kept + self._recorded
         self.psp_record[row] = self.psp
         self.factor_record[row] = self._factor(mem)

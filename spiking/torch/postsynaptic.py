@@ -43,7 +43,7 @@ class SampleState(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SampleState:
         before = {name: getattr(self, name) for name in self.in_double}
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         for name, value in before.items():
             setattr(self, name, None if value is None else value.to(self.like.device))
         return self
