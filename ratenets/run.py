@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from foundation.config import setting
+from foundation.devices import find_device
 from foundation.errors import RatespikeError, StoppedError, UsageError
 from foundation.progress import bar
 from foundation.stopping import stop_requests
@@ -58,17 +59,7 @@ class RunConfig:
 
     def torch_device(self) -> torch.device:
         """The device, checked: `UsageError` for a name that torch does not know, `RatespikeError` for one not here."""
-        try:
-            device = torch.device(self.device)
-        except RuntimeError:
-            raise UsageError(f"run.device: must be cpu, cuda or cuda:N, got '{self.device}'") from None
-        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-            raise RatespikeError(
-                f"run.device: {self.device} is absent; this machine has {torch.cuda.device_count()} GPUs"
-            )
-        if device.type not in ("cpu", "cuda"):
-            raise UsageError(f"run.device: must be cpu, cuda or cuda:N, got '{self.device}'")
-        return device
+        return find_device(self.device, "run.device")
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context in which losses are computed: mixed precision, or nothing."""

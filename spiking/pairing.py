@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.config import check_kinds, setting
-from foundation.errors import UsageError
+from foundation.errors import RatespikeError, UsageError
 from spiking.parameters import VARIANTS, LPLSynapse
+from spiking.recording import PairingCurve
 from spiking.stimuli import SpikeEvents
 
 Floats = NDArray[np.float64]
@@ -158,6 +159,25 @@ class PairingProtocol:
         held = np.concatenate([paired - 1, paired]) - first_step
         potential[held[(held >= 0) & (held < count)]] = U_PAIRED
         return potential
+
+    def curve(self, w: Floats, postsynaptic_spikes: int) -> PairingCurve:
+        """What a run of the protocol that ended with the weights (inputs,) has shown.
+
+        Raises:
+            RatespikeError: a weight is not finite any more.
+        """
+        if not np.isfinite(w).all():
+            raise RatespikeError(f"the weights are not finite any more at {self.frequency} Hz")
+        return PairingCurve(
+            frequency=self.frequency,
+            initial_mean=self.initial_mean,
+            initial_variance=self.initial_variance,
+            max_interval=self.max_interval,
+            variant=self.variant,
+            delta_t=self.delta_t,
+            relative_delta_w=(w - self.w_0) / self.w_0,
+            postsynaptic_spikes=postsynaptic_spikes,
+        )
 
 
 def _nearest(steps: Floats) -> Integers:

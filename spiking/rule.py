@@ -184,7 +184,8 @@ def check_code(
             names.add(node.id)
     for node in ast.walk(tree):
         if not isinstance(node, _ALLOWED):
-            raise UsageError(f"{where}: must not use {type(node).__name__}: {ast.unparse(tree)}")
+            line = ast.unparse(tree).replace("\n", "; ")
+            raise UsageError(f"{where}: must not use {type(node).__name__}: {line}")
         if isinstance(node, ast.Compare) and len(node.ops) > 1:
             raise UsageError(f"{where}: one comparison at a time: {ast.unparse(node)}")
         if isinstance(node, ast.Assign) and len(node.targets) > 1:
@@ -214,7 +215,7 @@ LPL_ERROR = (
 )
 # sigma2 is fed per spike, without dt (as_reported: with), and with the mean of the step before.
 LPL_TRACES = """
-sigma2 = (sigma2 + scale*(s_delayed - dt/tau_mean*tr_mean)**2*second/tau_sigma2)*exp(-dt/tau_sigma2)
+sigma2 = (sigma2 + scale*second/tau_sigma2*(s_delayed - dt/tau_mean*tr_mean)**2)*exp(-dt/tau_sigma2)
 tr_mean = (tr_mean + s_now)*exp(-dt/tau_mean)
 """
 # The same, rounded to float32 after every operation, as the published program does: a mean that is multiplied by

@@ -1,7 +1,8 @@
 """The folder of a run that is not finished: what every piece left, and the state after the last.
 
 ``run.toml`` says which run it is; ``pieces/<n>.npz`` is what is kept of piece n; ``state.npz`` is the state after the
-last of them. Each is written whole, pieces before the state that follows them, so a run killed at any time goes on
+last of them, and ``before.npz`` that before it, for runs that advance together and are killed when some of them have
+written a piece. Each is written whole, pieces before the state that follows them, so a run killed at any time goes on
 from its last state.
 """
 
@@ -23,6 +24,7 @@ from foundation.files import check_target, claim_folder, sweep, write_bytes, wri
 
 Array = NDArray[Any]
 FORMAT = 1
+STATES = ("state.npz", "before.npz")
 
 
 class RunFolder:
@@ -47,6 +49,7 @@ class RunFolder:
         self.identity = {"format": FORMAT, "ratespike": version("ratespike"), **identity}
         self.done: int = 0
         self.state: dict[str, Array] | None = None
+        self._read_from = ""  # the file that holds the state after `done` pieces
         self._known = (path / "run.toml").exists()
         if not self._known:
             _check_new(path)
@@ -61,7 +64,9 @@ class RunFolder:
                 )
         if other := differences_of(found, self.identity):
             raise UsageError(f"{path}: is another run; it differs in {', '.join(other)}")
-        self.done, self.state = self._read_state()
+        # killed while a state was written, the one before it is the last
+        self._read_from = next((name for name in STATES if (path / name).exists()), "")
+        self.done, self.state = self._read_state(self._read_from) if self._read_from else (0, None)
         for number in range(self.done):
             self.piece(number)
 
@@ -76,8 +81,25 @@ class RunFolder:
                 raise UsageError(f"{self.path}: another process has begun a run here") from None
             self._known = True
         _write(self.path / "pieces" / f"{number}.npz", piece)
+        if self._read_from == "state.npz":
+            (self.path / "state.npz").replace(self.path / "before.npz")
+        self._read_from = "state.npz"
         _write(self.path / "state.npz", {"pieces": np.array(number + 1), **state})
         self.done, self.state = number + 1, dict(state)
+
+    def back_to(self, done: int) -> None:
+        """Forget the last piece if it is the one after `done` pieces; nothing is written.
+
+        Raises:
+            RatespikeError: the state after so many pieces is not there any more.
+        """
+        if done == self.done:
+            return
+        found, state = self._read_state("before.npz")
+        if found != done:
+            raise RatespikeError(f"{self.path}: is at piece {self.done}, others at {done}; the run cannot be resumed")
+        self.done, self.state = done, state
+        self._read_from = "before.npz"
 
     def piece(self, number: int) -> dict[str, Array]:
         """What `add` kept of a piece. Raises `RatespikeError` if it is missing or damaged."""
@@ -98,22 +120,23 @@ class RunFolder:
                 sweep(folder)
         for number in range(self.done):
             (self.path / "pieces" / f"{number}.npz").unlink(missing_ok=True)
-        for name in ("state.npz", "run.toml"):
+        for name in (*STATES, "run.toml"):
             (self.path / name).unlink(missing_ok=True)
         for folder in (self.path / "pieces", self.path):
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
 
-    def _read_state(self) -> tuple[int, dict[str, Array] | None]:
-        if not (self.path / "state.npz").exists():
+    def _read_state(self, name: str = "state.npz") -> tuple[int, dict[str, Array] | None]:
+        path = self.path / name
+        if name == "before.npz" and not path.exists():
             return 0, None
-        state = _read(self.path / "state.npz")
+        state = _read(path)
         try:
             done = int(state.pop("pieces"))
         except (KeyError, TypeError, ValueError):
             done = 0
         if done < 1:
-            raise RatespikeError(f"{self.path / 'state.npz'}: damaged: says not after which piece it is")
+            raise RatespikeError(f"{path}: damaged: says not after which piece it is")
         return done, state
 
 

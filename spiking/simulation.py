@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +18,7 @@ from foundation.errors import RatespikeError, StoppedError, UsageError
 from foundation.files import check_target
 from foundation.progress import bar
 from foundation.stopping import stop_requests
-from spiking.network import InputSpikes, NetworkConfig, Segment, Wiring, draw_wiring, segments
+from spiking.network import CONDITIONS, InputSpikes, NetworkConfig, Segment, Wiring, draw_wiring, segments
 from spiking.parameters import whole_steps
 from spiking.run_file import FinishedRun, write_networks
 from spiking.run_folder import RunFolder
@@ -46,7 +47,7 @@ class Piece:
 
 
 class NetworkSimulator(Protocol):
-    """A backend: advances the network of a config and a wiring; a context manager.
+    """A backend that advances one network; a context manager.
 
     Its states hold, whatever else, ``ext/w`` and, where there is plastic inhibition, ``ie/w``.
     """
@@ -60,6 +61,18 @@ class NetworkSimulator(Protocol):
         ...
 
     def __enter__(self) -> NetworkSimulator: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+class BatchSimulator(Protocol):
+    """A backend that advances several networks in step: as `NetworkSimulator`, with a list in place of each."""
+
+    def start(self) -> list[State]: ...
+
+    def advance(self, states: Sequence[State], arrivals: Sequence[SpikeEvents], learning: bool) -> list[Piece]: ...
+
+    def __enter__(self) -> BatchSimulator: ...
 
     def __exit__(self, *error: object) -> None: ...
 
@@ -81,29 +94,56 @@ class RecordingConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One or several networks that differ in their seeds."""
+    """One or several networks that differ in their seeds, under one or several conditions."""
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
     recording: RecordingConfig = field(default_factory=RecordingConfig)
-    networks: int = setting(1, "how many networks; number k of them has the seed plus k")
+    networks: int = setting(1, "how many networks (under every condition); number k of them has the seed plus k")
+    conditions: str = setting(
+        "", f"conditions of Fig. 5 to compare, with commas between them: all, or some of {', '.join(CONDITIONS)}"
+    )
 
     def __post_init__(self) -> None:
         check_kinds(self)
         if self.networks < 1:
             raise UsageError(f"networks: must be at least 1, got {self.networks}")
+        _ = self.members
+
+    @property
+    def members(self) -> list[NetworkConfig]:
+        """The config of every network: condition by condition, seed by seed."""
+        names = [name.strip() for name in self.conditions.split(",") if name.strip()]
+        for name in names:
+            if name not in CONDITIONS and names != ["all"]:
+                raise UsageError(f"conditions: must be all, or some of {', '.join(CONDITIONS)}, got '{name}'")
+        chosen = list(CONDITIONS) if names == ["all"] else names
+        if len(set(chosen)) < len(chosen):
+            raise UsageError(f"conditions: each once, got {self.conditions}")
+        changes = [CONDITIONS[name] for name in chosen] or [{}]
+        seeds = range(self.network.seed, self.network.seed + self.networks)
+        return [replace(self.network, seed=seed, **change) for change in changes for seed in seeds]
 
     @property
     def seconds(self) -> float:
         """Simulated s in all."""
-        return self.networks * (self.network.priming + self.network.duration)
+        return len(self.members) * (self.network.priming + self.network.duration)
 
 
 Simulate = Callable[[NetworkConfig, Wiring, int], NetworkSimulator]
 """Makes a backend for a network, its wiring and its number of inputs."""
+SimulateBatch = Callable[[Sequence[NetworkConfig], Sequence[Wiring], int], BatchSimulator]
+"""The same for several networks at once."""
 
 
 def run_networks(
-    config: RunConfig, traces: Sequence[RateTrace], out: Path, simulate: Simulate, *, backend: str, resume: bool = False
+    config: RunConfig,
+    traces: Sequence[RateTrace],
+    out: Path,
+    simulate: SimulateBatch,
+    *,
+    together: bool = False,
+    backend: str,
+    resume: bool = False,
 ) -> None:
     """Run all networks of a config and write them to the run file `out`.
 
@@ -114,7 +154,8 @@ def run_networks(
         config: what to run.
         traces: rates of the input populations.
         out: the file (`spiking.run_file`).
-        simulate: the backend.
+        simulate: the backend; `alone` makes one of a backend for a single network.
+        together: run all networks at once, not one after the other.
         backend: its name; results of two backends differ in the last digits, so a run stays with one.
         resume: go on with what is in the folder.
 
@@ -129,20 +170,20 @@ def run_networks(
     identity = {
         "recording": asdict(config.recording),
         "networks": config.networks,
+        "conditions": config.conditions,
         "rates": _digest(traces),
         "backend": backend,
     }
     runs = []
-    for k in range(config.networks):
-        network = replace(config.network, seed=config.network.seed + k)
+    for k, network in enumerate(config.members):
         folder = RunFolder(base / str(k), {**identity, "network": asdict(network)}, resume=resume)
         runs.append(Run(network, traces, config.recording, folder))
     try:
         with stop_requests() as stopped:
-            for run in runs:
+            for group in [runs] if together else [[run] for run in runs]:
                 if stopped():
                     raise KeyboardInterrupt
-                run.finish(simulate)
+                finish(group, simulate)
         check_new(out)
         write_networks(out, [run.finished() for run in runs])
     except KeyboardInterrupt:
@@ -213,39 +254,15 @@ class Run:
         )
 
     def finish(self, simulate: Simulate) -> None:
-        """Run what is left, with a progress bar; every piece is safe in the folder when it ends.
+        """Run what is left of this network alone, see `finish`."""
+        finish([self], alone(simulate))
 
-        Raises:
-            RatespikeError: a variable is not finite any more, or the backend fails.
-            KeyboardInterrupt: Ctrl-C or SIGTERM.
-        """
-        done, state = self.folder.done, self.folder.state
-        if done == len(self.pieces):
-            return
+    def arrivals(self, segment: Segment) -> SpikeEvents:
+        """The input spikes of a segment, in the steps in which they arrive."""
         delay = self.config.rule.steps(self.config.dt).axonal_delay
-        dt = self.config.dt
-        with (
-            stop_requests() as stopped,
-            simulate(self.config, self.wiring, self.input.lines) as simulator,
-            _bar(
-                f"{self.config.label}, seed {self.config.seed}", self.steps * dt, self.pieces[done].first * dt
-            ) as advance_bar,
-        ):
-            start = simulator.start()
-            state = start if state is None else check_state(state, start)
-            for segment in self.pieces[done:]:
-                if stopped():
-                    raise KeyboardInterrupt
-                arrivals = self.input.fired(segment.first - delay, segment.steps)
-                piece = simulator.advance(state, arrivals, segment.learning)
-                check_state(piece.state, start)
-                self.folder.add(segment.number, self._chunk(segment, state, piece), piece.state)
-                state = piece.state
-                advance_bar(segment.steps * dt)
-            if stopped():
-                raise KeyboardInterrupt
+        return self.input.fired(segment.first - delay, segment.steps)
 
-    def _chunk(self, segment: Segment, before: State, piece: Piece) -> dict[str, Array]:
+    def chunk(self, segment: Segment, before: State, piece: Piece) -> dict[str, Array]:
         """What is kept of a piece: spikes in absolute steps, spike counts in absolute bins, a snapshot of weights."""
         fired = self.input.fired(segment.first, segment.steps)
         spikes = {**piece.spikes, "inputs": (fired.step, fired.source)}
@@ -266,6 +283,82 @@ class Run:
         if segment.end == self.steps:
             chunk |= {f"last_{name}": value for name, value in _weights(piece.state, trained + segment.steps).items()}
         return chunk
+
+
+def finish(runs: Sequence[Run], simulate: SimulateBatch) -> None:
+    """Run what is left of some networks, in step, with a progress bar; every piece is safe in its folder when it ends.
+
+    Raises:
+        RatespikeError: a variable is not finite any more, or the backend fails.
+        KeyboardInterrupt: Ctrl-C or SIGTERM.
+    """
+    first = runs[0]
+    dt, pieces = first.config.dt, first.pieces
+    done = min(run.folder.done for run in runs)
+    if done == len(pieces):
+        return
+    for run in runs:
+        run.folder.back_to(done)  # killed while the pieces of the others were written
+    label = f"{first.config.label}, seed {first.config.seed}" if len(runs) == 1 else f"{len(runs)} networks"
+    with (
+        stop_requests() as stopped,
+        simulate([run.config for run in runs], [run.wiring for run in runs], first.input.lines) as simulator,
+        _bar(label, len(runs) * first.steps * dt, len(runs) * pieces[done].first * dt) as advance_bar,
+    ):
+        start = simulator.start()
+        states = [
+            initial if run.folder.state is None else check_state(run.folder.state, initial)
+            for run, initial in zip(runs, start, strict=True)
+        ]
+        for segment in pieces[done:]:
+            if stopped():
+                raise KeyboardInterrupt
+            results = simulator.advance(states, [run.arrivals(segment) for run in runs], segment.learning)
+            for run, piece, initial in zip(runs, results, start, strict=True):
+                _check_good(run, piece, initial, len(runs))
+            for run, piece, state in zip(runs, results, states, strict=True):
+                run.folder.add(segment.number, run.chunk(segment, state, piece), piece.state)
+            states = [piece.state for piece in results]
+            del results, piece
+            advance_bar(len(runs) * segment.steps * dt)
+        if stopped():
+            raise KeyboardInterrupt
+
+
+def _check_good(run: Run, piece: Piece, initial: State, networks: int) -> None:
+    try:
+        check_state(piece.state, initial)
+    except RatespikeError as error:
+        where = "" if networks == 1 else f"{run.config.label}, seed {run.config.seed}: "
+        raise RatespikeError(f"{where}{error}") from None
+
+
+def alone(simulate: Simulate) -> SimulateBatch:
+    """A backend for one network as one for batches of a single network."""
+    return partial(_Alone, simulate)
+
+
+class _Alone:
+    """A backend for one network as one for several."""
+
+    def __init__(
+        self, simulate: Simulate, configs: Sequence[NetworkConfig], wirings: Sequence[Wiring], lines: int
+    ) -> None:
+        ((config, wiring),) = zip(configs, wirings, strict=True)
+        self._simulator = simulate(config, wiring, lines)
+
+    def __enter__(self) -> _Alone:
+        self._simulator.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._simulator.__exit__(*error)
+
+    def start(self) -> list[State]:
+        return [self._simulator.start()]
+
+    def advance(self, states: Sequence[State], arrivals: Sequence[SpikeEvents], learning: bool) -> list[Piece]:
+        return [self._simulator.advance(states[0], arrivals[0], learning)]
 
 
 def _weights(state: State, step: int) -> dict[str, Array]:

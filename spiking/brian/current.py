@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from foundation.errors import UsageError
 from spiking.brian import equations as eq
-from spiking.brian.plasticity import LPL, Floats, attach_lpl, per_neuron
+from spiking.brian.plasticity import Floats, PlasticProjection, attach_lpl, per_neuron
 from spiking.parameters import CurrentNeuron, LPLSynapse, whole_steps
 
 
@@ -26,7 +26,7 @@ class CurrentLayer:
     """
 
     neurons: NeuronGroup  # u, g, bias
-    lpl: LPL
+    lpl: PlasticProjection
     shape: tuple[int, int, int]  # copies, n_post, n_pre
 
     def __iter__(self) -> Iterator[Any]:

@@ -47,7 +47,7 @@ def remember_spikes(group: NeuronGroup, delays: Mapping[str, int]) -> NeuronGrou
     the current step from slot ``after_resets`` on). Returns the group that holds the memory, which must join the
     network: a ring of rows, one per step, through which the cells of `group` move together.
     """
-    length = max(delays.values()) + 1
+    length = max(delays.values(), default=0) + 1
     ring = NeuronGroup(group.N * length, "s : 1", clock=group.clock)
     group.namespace["ring_size"] = group.N * length
     for name, steps in {"now": 0, **delays}.items():

@@ -2,7 +2,8 @@
 
 Source: the simulation of Halvagal & Zenke 2023 (Nature Neuroscience, doi:10.1038/s41593-023-01460-y; methods,
 "Spiking neural network simulations", Eq. 13 to 20), whose update order is exact and discrete. So is this: code strings
-that run once per step (`run_regularly`), and no ODEs whose discretisation an integrator would choose.
+that run once per step (`run_regularly`), and no ODEs whose discretisation an integrator would choose. In what
+three-factor rules differ, error, traces and factor f, is part of their declaration (`spiking.rule`).
 
 What happens in step n, by slot of Brian2's schedule:
 
@@ -12,32 +13,35 @@ slot         code                          what
 groups       CONDUCTANCE_STEP              neurons: currents from the old potential and conductances, Euler step
 thresholds   CONDUCTANCE_THRESHOLD         spikes S_i(n)
 synapses     SPIKE_AMPA, SPIKE_GABA        delayed spikes S(n-d) raise conductances, effective in step n+1
+synapses     SPIKE_GROWTH                  synapses: growth without any signal, at each delayed spike
 synapses     INHIBITORY_ON_PRE, _ON_POST   inhibitory weights: first every arriving spike, then every target's
 resets       CONDUCTANCE_RESET             potential and threshold
 after_resets (`delays.remember_spikes`)    postsynaptic neurons: remember this step's spikes
-after_resets POSTSYNAPTIC_ERROR            postsynaptic neurons: error; surrogate derivative (`surrogate_code`)
-after_resets ELIGIBILITY                   synapses: eligibility, its correlation with the error
+after_resets `error_and_factor`            postsynaptic neurons: the rule's error, the rule's factor f(U)
+after_resets ELIGIBILITY                   synapses: eligibility, its correlation with the filtered error
 after_resets `weight_update`               synapses: new weights, every update interval (also in step 0)
 after_resets PRESYNAPTIC_TRACES            inputs: postsynaptic potential, trace
-after_resets `postsynaptic_traces`         postsynaptic neurons: variance, mean, filtered error
+after_resets `postsynaptic_traces`         postsynaptic neurons: the rule's traces, filtered error
 after_resets SPIKE_TRACE                   traces of the inhibitory rule
 ============ ============================= =================================================================
 
 Within a slot the order is that of the table (ORDER).
 
-Symbols: d the axonal delay and D the prediction delay in steps, S_j(n) an input spike and S_i(n) a postsynaptic spike
-in step n. All rates are in Hz, as plain numbers. What the rule delays is explicit state (`spiking.brian.delays`), and
-so are the axons of `spiking.brian.network`: a simulation of it can be cut anywhere.
+Symbols: d the axonal delay and a the alignment in steps, S_j(n) an input spike and S_i(n) a postsynaptic spike in
+step n. All rates are in Hz, as plain numbers. What a rule delays is explicit state (`spiking.brian.delays`), and so are
+the axons of `spiking.brian.network`: a simulation of it can be cut anywhere.
 """
 
 from __future__ import annotations
 
+import ast
+
 SLOT = "after_resets"
 ORDER = {"write": 0, "error": 1, "eligibility": 2, "update": 3, "remember": 4, "traces": 5}
 
-# --- LPL: inputs j ----------------------------------------------------------------------------------------------------
+# --- three-factor rules: inputs j -------------------------------------------------------------------------------------
 PRESYNAPTIC = """
-psp : 1    # psp_j, postsynaptic potential that input j alone would cause, not scaled by tau_syn
+psp : 1    # psi ∗ S_j, postsynaptic potential that input j alone would cause, not scaled by tau_psi_rise
 trpre : 1  # its drive, the trace of input spikes as they arrive
 s : 1      # 1 in the step in which a spike arrives: S_j(n-d)
 """
@@ -63,74 +67,58 @@ def with_history(model: str, name: str, steps: int) -> str:
 # End of step n. First psp_j(n), as it stood in this step, joins the last values by `shift`: in code of its own, since
 # Brian2 turns the next line into an in-place operation, which in numpy would alter the value just remembered, too.
 PRESYNAPTIC_TRACES = """
-psp += dt/tau_mem*(trpre - psp)
-trpre = (trpre + s)*exp(-dt/tau_syn)
+psp += dt/tau_psi_decay*(trpre - psp)
+trpre = (trpre + s)*exp(-dt/tau_psi_rise)
 s = 0
 """
 
-# --- LPL: postsynaptic neurons i --------------------------------------------------------------------------------------
+# --- three-factor rules: postsynaptic neurons i -----------------------------------------------------------------------
+# Beside these a group has the rule's variables, parameters and inputs, and the spikes that it remembers.
 POSTSYNAPTIC = """
-lambda_i : 1     # lambda, strength of the Hebbian term, per neuron
-phi_i : 1        # phi, strength of the predictive term, per neuron
-err : 1          # error signal, bracket of the learning rule (Eq. 18)
-tr_err : 1       # error, filtered by tau_err_rise
-tr_err_flt : 1   # and by tau_err_decay (filter alpha)
-tr_mean : 1      # tau_mean times the mean rate
-sigma2 : 1       # variance of the spike train, about a rate in Hz (as_reported: times dt)
-sigma_prime : 1  # sigma'(U_i(n)), surrogate derivative
-s_now : 1        # S_i(n), immediate
+err : 1                 # e_i, the rule's error
+tr_err : 1              # error, filtered by tau_err_rise
+tr_err_flt : 1          # and by tau_err_decay (filter alpha)
+sigma_prime : 1         # f(U_i(n)), the rule's factor
+s_now : 1               # S_i(n), immediate
+u = potential/unit : 1  # U_i(n) after this step's reset, in the rule's own unit
 """
 SPIKE_POST = "s_now = 1"
 
-# s_delayed = S_i(n-d), s_old = S_i(n-D): relative to s_delayed, the prediction reaches back D - d steps.
-# sigma2 is used as it stood at the end of step n-1, and so is tr_mean.
-# scale is 1 as simulated and dt/s as reported; delta_err is delta as simulated and 0 as reported.
-POSTSYNAPTIC_ERROR = """
-err = lambda_i*scale*(s_delayed - dt/tau_mean*tr_mean)/(sigma2 + xi_0) + delta_err - phi_i*s_delayed + phi_i*s_old
-"""
+
+def error_and_factor(error: str, factor: str, alignment: int) -> str:
+    """The rule's error, from its variables as they stood at the end of step n-1, and the newest factor."""
+    return f"err = {plain(error)}\n{shift('sigma_prime', alignment)}sigma_prime = {plain(factor)}\n"
 
 
-def surrogate_code(steps: int, floor: bool) -> str:
-    """Shift the history of σ' by one step and add σ'(U) = β / (1 + β |U - θ|)², which is 0 below u_floor if `floor`.
-
-    U is the potential after this step's reset.
-    """
-    above = "*int(potential/unit >= u_floor)" if floor else ""
-    return shift("sigma_prime", steps) + f"sigma_prime = beta/(1 + beta*abs(potential/unit - theta))**2{above}\n"
-
-
-def postsynaptic_traces(*, float32: bool) -> str:
-    """Variance and mean, then the filtered error: tr_err_flt follows the tr_err of this very step.
-
-    sigma2 is fed per spike, without dt (as_reported: with). `float32` rounds both traces after every operation, as
-    the published program does: a mean that is multiplied by 1 - 1.7e-7 in each step loses whole units in the last
-    place, decays at another speed than tau_mean says, and settles at a few preferred rates.
-    """
-    exact = """
-sigma2 = (sigma2 + scale*(s_delayed - dt/tau_mean*tr_mean)**2*second/tau_sigma2)*exp(-dt/tau_sigma2)
-tr_mean = (tr_mean + s_now)*exp(-dt/tau_mean)
-"""
-    rounded = """
-centred = single(s_delayed - single(dt/tau_mean*tr_mean))
-sigma2 = single(single(sigma2 + single(scale*centred**2*second/tau_sigma2))*single(exp(-dt/tau_sigma2)))
-tr_mean = single(single(tr_mean + s_now)*single(exp(-dt/tau_mean)))
-"""
-    return (
-        (rounded if float32 else exact)
-        + """
+def postsynaptic_traces(traces: str) -> str:
+    """The rule's traces, then the filtered error: tr_err_flt follows the tr_err of this very step."""
+    return f"""
+{plain(traces)}
 tr_err += dt/tau_err_rise*(err - tr_err)
 tr_err_flt += dt/tau_err_decay*(tr_err - tr_err_flt)
 s_now = 0
 """
-    )
 
 
-# --- LPL: synapses j -> i ---------------------------------------------------------------------------------------------
+def plain(code: str) -> str:
+    """A rule's own code as Brian2 reads it: the expression, or every statement, in one line.
+
+    Where Brian2 turns ``x = x + y`` into an in-place operation, numpy would alter what ``old = x`` has kept; the unary
+    plus makes that a copy.
+    """
+    tree = ast.parse(code.strip())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.value, (ast.Name, ast.BinOp)):
+            node.value = ast.UnaryOp(ast.UAdd(), node.value)
+    return ast.unparse(tree)
+
+
+# --- three-factor rules: synapses j -> i ------------------------------------------------------------------------------
 SYNAPTIC = """
 w : 1             # weight
-el : 1            # eligibility: psp_j sigma'(U_i), decaying with tau_el_rise
+el : 1            # eligibility: psp_j f(U_i), decaying with tau_el_rise
 el_flt : 1        # and filtered by tau_el_decay (filter epsilon)
-el_sum : 1        # sum of eligibility times error since the last update
+el_sum : 1        # sum of eligibility times filtered error since the last update
 dw_sum : 1        # sum of the gradients so far, without eta
 eta : 1 (shared)  # learning rate; set it to 0 to freeze the weights
 from_j : integer (constant)  # j and i once more, as 64-bit integers: numpy gathers
@@ -138,8 +126,8 @@ to_i : integer (constant)    # by these 3.5 times as fast as by Brian2's own 32-
 """
 SYNAPTIC_MAXIMUM = "g2 : 1            # decaying maximum of the squared gradient\n"
 
-# psp_d = psp_j(n-d) and sigma_prime_d = sigma'(U_i(n-d)), so that both meet the delayed spikes of the error.
-# tr_err_flt as it stood at the end of step n-1.
+# psp_d = psp_j(n-a) and sigma_prime_d = f(U_i(n-a)): with a = d both meet the delayed spikes of LPL's error.
+# psp_j(n) and tr_err_flt as they stood at the end of step n-1, f(U_i(n)) that of step n.
 # el is not divided by tau_el_rise: a gain of tau_el_rise/dt, part of the learning rate.
 ELIGIBILITY = """
 el += psp_d*sigma_prime_d
@@ -148,7 +136,7 @@ el *= exp(-dt/tau_el_rise)
 el_sum += el_flt*tr_err_flt_i
 """
 
-SPIKE_DELTA = "el_sum += delta"  # as reported: transmitter-triggered growth, at each arriving spike
+SPIKE_GROWTH = "el_sum += growth"
 
 
 def weight_update(*, augment: bool, decay: bool, lower: bool, upper: bool) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from spiking.brian import equations as eq
 from spiking.brian.delays import Axon, axon
 from spiking.brian.inhibition import PlasticInhibition, attach_inhibitory_plasticity
-from spiking.brian.plasticity import LPL, attach_lpl
+from spiking.brian.plasticity import PlasticProjection, attach_lpl
 from spiking.network import NetworkConfig, Projection, Wiring
 from spiking.parameters import ConductanceNeuron
 
@@ -28,8 +28,8 @@ class LPLNetwork:
     source: Any  # (inputs,) whatever spikes
     exc: b2.NeuronGroup  # U, g_ampa, g_nmda, g_gaba, thr
     inh: b2.NeuronGroup | None
-    ext: LPL | b2.Synapses  # input -> exc
-    ee: LPL | None  # exc -> exc
+    ext: PlasticProjection | b2.Synapses  # input -> exc
+    ee: PlasticProjection | None  # exc -> exc
     ie: PlasticInhibition | b2.Synapses | None
     fixed: tuple[b2.Synapses, ...]  # exc -> inh, inh -> inh
     axons: tuple[Axon, ...]
@@ -37,7 +37,7 @@ class LPLNetwork:
     def __iter__(self) -> Iterator[Any]:
         parts = (self.source, self.exc, self.inh, self.ext, self.ee, self.ie, *self.fixed, *self.axons)
         for part in parts:
-            if isinstance(part, (LPL, PlasticInhibition, Axon)):
+            if isinstance(part, (PlasticProjection, PlasticInhibition, Axon)):
                 yield from part
             elif part is not None:
                 yield part
@@ -50,7 +50,7 @@ class LPLNetwork:
         """Every group that has state, by a name that stays the same from one build to the next."""
         named: dict[str, Any] = {"exc": self.exc}
         for name, lpl in (("ext", self.ext), ("ee", self.ee)):
-            if isinstance(lpl, LPL):
+            if isinstance(lpl, PlasticProjection):
                 named |= {name: lpl.synapses, f"{name}.pre": lpl.pre, f"{name}.post": lpl.post}
                 named[f"{name}.memory"] = lpl.memory
         if self.inh is not None:
@@ -120,7 +120,7 @@ def conductance_neurons(number: int, neuron: ConductanceNeuron, clock: b2.Clock,
     return group
 
 
-def _plastic(source: Any, exc: b2.NeuronGroup, synapses: Projection, config: NetworkConfig) -> LPL:
+def _plastic(source: Any, exc: b2.NeuronGroup, synapses: Projection, config: NetworkConfig) -> PlasticProjection:
     return attach_lpl(
         source,
         exc,

@@ -10,13 +10,13 @@ from typing import Any
 import brian2 as b2
 import numpy as np
 
-from foundation.errors import RatespikeError, UsageError
+from foundation.errors import UsageError
 from foundation.progress import bar
 from foundation.stopping import stop_requests
 from spiking.brian import equations as eq
 from spiking.brian.network import conductance_neurons
 from spiking.brian.network_simulator import choose
-from spiking.brian.plasticity import LPL, attach_lpl
+from spiking.brian.plasticity import PlasticProjection, attach_lpl
 from spiking.brian.simulator import Probe, RuntimeSimulator, Simulator, initial_state
 from spiking.brian.standalone import StandaloneSimulator
 from spiking.pairing import RELEASE, U_AFTER, U_BETWEEN, U_PAIRED, PairingProtocol
@@ -45,7 +45,7 @@ class PairingModel:
 
     source: Any
     neuron: b2.NeuronGroup
-    lpl: LPL
+    lpl: PlasticProjection
     force: b2.Synapses
 
     def __iter__(self) -> Iterator[Any]:
@@ -126,7 +126,8 @@ def run_pairings(
         for protocol in protocols:
             if stopped():
                 raise KeyboardInterrupt
-            curves.append(_curve(protocol, run_pairing(protocol, simulator)))
+            piece = run_pairing(protocol, simulator)
+            curves.append(protocol.curve(piece.state["ext/w"], piece.spikes["neuron"][0].size))
             progress.update(round(protocol.steps * protocol.dt, 1))
     return curves
 
@@ -144,19 +145,3 @@ def run_pairing(protocol: PairingProtocol, simulator: Simulator) -> Piece:
     state = initial_state(partial(build_pairing, protocol=protocol), protocol.inputs + 1, protocol.dt)
     state["neuron/release"] = np.full(1, protocol.pairing_steps[-1] * protocol.dt + RELEASE[0])
     return simulator.advance(state, arrivals(protocol))
-
-
-def _curve(protocol: PairingProtocol, piece: Piece) -> PairingCurve:
-    w = piece.state["ext/w"]
-    if not np.isfinite(w).all():
-        raise RatespikeError(f"the weights are not finite any more at {protocol.frequency} Hz")
-    return PairingCurve(
-        frequency=protocol.frequency,
-        initial_mean=protocol.initial_mean,
-        initial_variance=protocol.initial_variance,
-        max_interval=protocol.max_interval,
-        variant=protocol.variant,
-        delta_t=protocol.delta_t,
-        relative_delta_w=(w - protocol.w_0) / protocol.w_0,
-        postsynaptic_spikes=piece.spikes["neuron"][0].size,
-    )

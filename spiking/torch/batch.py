@@ -27,6 +27,7 @@ from spiking.torch.plasticity import Coefficients, Synapses
 State = dict[str, Tensor]
 """Of a batch, batch first: see `Batch.start`."""
 PLASTIC = ("ext", "ee")
+FEEDFORWARD_BLOCK = 100  # steps
 SMALL = 1e-32  # keeps a gradient of 0 divided by itself from being no number
 Shared = TypeVar("Shared")
 
@@ -97,8 +98,13 @@ class Batch:
         self.tau_inhibition: float = self._same("tau of inhibitory plasticity", lambda m: _inhibitory(m).tau)
         if first.rule.signal.inputs:
             raise UsageError(f"rule: its signal needs {first.rule.signal.inputs[0]}, which a network does not have")
-        self.block = max(1, self.steps.axonal_delay)  # steps in which the neurons do not see one another
-        self._check_refractory()
+        recurrent = any(getattr(m.wiring, name).pre.size for m in members for name in ("ei", "ie", "ii", "ee"))
+        if recurrent and self.steps.axonal_delay < 1:
+            raise UsageError("axonal_delay: must be at least one step in a recurrent network")
+        # steps in which the neurons do not see one another
+        self.block = self.steps.axonal_delay if recurrent else FEEDFORWARD_BLOCK
+        if recurrent:
+            self._check_refractory()
         self.history = max(1, self.steps.axonal_delay, *self.steps.delays.values())  # steps of remembered spikes
         self.like = torch.zeros(0, dtype=dtype, device=self.device)
 
@@ -109,13 +115,19 @@ class Batch:
                 raise UsageError(f"{what}: must be the same in all networks of a batch, and differ in network {number}")
         return values[0]
 
+    @property
+    def silent(self) -> int:
+        """Steps from one spike of a neuron to the next, at least: its threshold lies above all that it can reach."""
+        n = self.neuron
+        ratio = n.theta_spike / (n.e_exc - n.theta_rest)
+        return max(1, int(n.tau_thr * np.log(ratio) / self.dt)) if ratio > 1 else 1
+
     def _check_refractory(self) -> None:
         """No neuron spikes twice in a block: what inhibitory plasticity does inside a block is worked out from that."""
-        n = self.neuron
-        silent = n.tau_thr * np.log(n.theta_spike / (n.e_exc - n.theta_rest)) if n.theta_spike > 0 else 0.0
-        if silent < self.block * self.dt:
+        if self.silent < self.block:
             raise UsageError(
-                f"axonal_delay: must not exceed the {1e3 * silent:.2g} ms for which a neuron is silent after a spike"
+                f"axonal_delay: must not exceed the {1e3 * self.silent * self.dt:.2g} ms for which a neuron is silent "
+                "after a spike"
             )
 
     # --- numbers of the rules -----------------------------------------------------------------------------------------

@@ -72,7 +72,7 @@ class Code:
 
 
 def _plain(line: ast.stmt) -> ast.Assign:
-    """x *= y as x = x*y: in place, it would change the tensor that the caller passed as x."""
+    """X *= y as x = x*y: in place, it would change the tensor that the caller passed as x."""
     if isinstance(line, ast.AugAssign):
         name = ast.unparse(line.target)
         value = ast.BinOp(ast.Name(name, ast.Load()), line.op, line.value)

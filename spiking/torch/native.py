@@ -105,7 +105,7 @@ class NativeStepper:
         network = events.line // b.lines
         start = torch.searchsorted(network, torch.arange(b.size + 1))
         first = max(0, steps - self._memory)
-        capacity = b.neurons * (steps // b.block + 1)
+        capacity = b.neurons * (steps // b.silent + 1)
         out = torch.empty(b.size, capacity, 2, dtype=torch.int64)
         counts = torch.zeros(b.size, dtype=torch.int64)
         powers = [(k.inputs, first), (k.inputs, steps), (k.eligibility, steps)]
@@ -179,7 +179,11 @@ def _source(batch: Batch) -> str:
             constants.append(f"const {of} {cpp_name(constant)} = {of}(a.constants[k * a.constant_count + {number}]);")
             number += 1
     state = [f"R *__restrict {name} = a.{name} + k * N;" for name in CONDUCTANCE_VARIABLES]
-    state += [f"{of} *__restrict {name} = a.{name} + k * exc;" for name, of in variables.items() if name.startswith(("var_", "par_"))]
+    state += [
+        f"{of} *__restrict {name} = a.{name} + k * exc;"
+        for name, of in variables.items()
+        if name.startswith(("var_", "par_"))
+    ]
     delayed = [cpp_name(f"s_{name}") for name in signal.delays]
     neuron = {name: cpp_name(name) for name in CONDUCTANCE_VARIABLES}
     remembered = [f"const R *__restrict r_{d} = scratch.remembered[{d}].data();" for d in range(len(delayed))]

@@ -2,128 +2,226 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from functools import cached_property, partial
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spiking.network import NetworkConfig, Wiring
-from spiking.simulation import Piece
+from foundation.devices import free_memory
+from foundation.errors import RatespikeError, UsageError
+from spiking.network import INPUT_BLOCK, InputSpikes, NetworkConfig, Wiring, draw_wiring
+from spiking.simulation import LONGEST, Piece, SimulateBatch
 from spiking.simulation import State as Arrays
-from spiking.stimuli import SpikeEvents
+from spiking.stimuli import RateTrace, SpikeEvents
 from spiking.torch.batch import PLASTIC, Batch, Member, State
+from spiking.torch.native import NativeStepper, compiler
+from spiking.torch.neuron import NeuronState
 from spiking.torch.plasticity import Events
 from spiking.torch.stepping import Spikes, TensorStepper
 
-NEURON = ("U", "g_ampa", "g_nmda", "g_gaba", "thr")
+ENGINES = ("auto", "compiled", "eager")
+PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 SYNAPSE = ("w", "el", "el_flt", "el_sum", "g2")
+INPUT_RATE = 8.0  # Hz per input, of which memory is reckoned with
 
 
 class TorchNetworks:
+    """A `spiking.simulation.BatchSimulator`.
+
+    Args:
+        configs: the networks; they may differ in everything but sizes, dt, delays and `float32_traces`.
+        wirings: their synapses.
+        lines: number of inputs of each.
+        precision: float32 or float64; statistics are kept in double precision anyway.
+        device: where to compute.
+        engine: "compiled" (on the CPU a program in C++, which needs a compiler; on a GPU torch.compile), "eager" (torch
+            operations), or "auto": compiled where that is possible.
+        threads: on the CPU, how many networks to advance at a time.
+
+    Raises:
+        UsageError: the networks do not fit together.
+        RatespikeError: they do not fit into memory; the message says how many would.
+    """
+
     def __init__(
         self,
         configs: Sequence[NetworkConfig],
         wirings: Sequence[Wiring],
         lines: int,
         *,
-        dtype: torch.dtype = torch.float32,
-        device: str = "cpu",
-        engine=TensorStepper,
+        precision: str = "float32",
+        device: torch.device | str = "cpu",
+        engine: str = "auto",
+        threads: int = 1,
     ) -> None:
+        for name, value, known in (("precision", precision, PRECISIONS), ("engine", engine, ENGINES)):
+            if value not in known:
+                raise UsageError(f"{name}: must be one of {', '.join(known)}, got '{value}'")
+        if threads < 1:
+            raise UsageError(f"threads: must be at least 1, got {threads}")
+        if any(config.dt != configs[0].dt for config in configs):
+            raise UsageError("dt: must be the same in all networks of a batch")
+        where, dtype = torch.device(device), PRECISIONS[precision]
+        check_memory(configs, lines, precision=precision, device=where, engine=engine)
         members = [Member.of(config, wiring, lines) for config, wiring in zip(configs, wirings, strict=True)]
-        self.batch = Batch(members, configs[0].neuron, configs[0].dt, dtype, device)
-        self.stepper = engine(self.batch)
+        self.batch = Batch(members, configs[0].neuron, configs[0].dt, dtype, where)
+        self.stepper: NativeStepper | TensorStepper
+        if native(where, engine):
+            self.stepper = NativeStepper(self.batch, threads=threads)
+        else:
+            self.stepper = TensorStepper(self.batch, compiled=engine != "eager" and where.type == "cuda")
+
+    def __enter__(self) -> TorchNetworks:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
 
     def start(self) -> list[Arrays]:
-        return self._split(self.batch.start())
+        """The states at step 0."""
+        return list(self._split(self.batch.start()))
 
     def advance(self, states: Sequence[Arrays], arrivals: Sequence[SpikeEvents], learning: bool) -> list[Piece]:
-        state = self._join(states)
-        steps = arrivals[0].steps
-        events = _merged(arrivals, self.batch)
-        bounds = np.searchsorted(events.step.cpu().numpy(), cuts := _windows(steps, self.batch.steps.interval))
+        """The networks after the steps of `arrivals`, which begin with one in which weights are written."""
+        state, interval = self._join(states), self.batch.steps.interval
+        cuts = sorted({0, *range(1, arrivals[0].steps, interval), arrivals[0].steps})
         found: list[Spikes] = []
-        for first, end, low, high in zip(cuts[:-1], cuts[1:], bounds[:-1], bounds[1:], strict=True):
-            part = Events(events.line[low:high], events.step[low:high] - first)
-            spikes = self.stepper.advance(state, part, end - first)
+        for first, end, events in self._windows(arrivals, cuts):
+            spikes = self.stepper.advance(state, events, end - first)
             found.append(spikes._replace(step=spikes.step + first))
-            if (end - 1) % self.batch.steps.interval == 0:
+            if (end - 1) % interval == 0:
                 self.batch.update(state, learning)
+        spikes_of = self._spikes(found)
+        return [Piece(after, spikes, {}) for after, spikes in zip(self._split(state), spikes_of, strict=True)]
+
+    def _windows(self, arrivals: Sequence[SpikeEvents], cuts: list[int]) -> Iterator[tuple[int, int, Events]]:
+        """First step, end and events of every stretch between two cuts; events by network, then by time."""
+        bounds = [np.searchsorted(events.step, cuts) for events in arrivals]
+        for number, (first, end) in enumerate(pairwise(cuts)):
+            parts = [slice(bound[number], bound[number + 1]) for bound in bounds]
+            line = [a.source[p] + k * self.batch.lines for k, (a, p) in enumerate(zip(arrivals, parts, strict=True))]
+            step = [a.step[p] - first for a, p in zip(arrivals, parts, strict=True)]
+            yield first, end, Events(*(self._tensor(np.concatenate(part)) for part in (line, step)))
+
+    def _tensor(self, values: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(values).to(self.batch.device)
+
+    def _spikes(self, found: list[Spikes]) -> Iterator[dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]]:
+        """Steps and units of the spikes of every network, by group."""
         network, step, unit = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
-        pieces = []
-        for k, after in enumerate(self._split(state)):
-            mine = network == k
-            spikes_of = {}
-            for name, chosen in (("exc", unit < self.batch.exc), ("inh", unit >= self.batch.exc)):
-                at = mine & chosen
-                spikes_of[name] = (step[at], unit[at] - (self.batch.exc if name == "inh" else 0))
-            pieces.append(Piece(after, spikes_of, {}))
-        return pieces
+        order = np.argsort(network, kind="stable")
+        ends = np.searchsorted(network[order], np.arange(self.batch.size + 1))
+        for low, high in pairwise(ends):
+            steps, units = step[order[low:high]], unit[order[low:high]]
+            inh = units >= self.batch.exc
+            yield {"exc": (steps[~inh], units[~inh]), "inh": (steps[inh], units[inh] - self.batch.exc)}
 
-    # --- one state per network, as arrays -----------------------------------------------------------------------------
-    def _split(self, state: State) -> list[Arrays]:
-        arrays = {name: value.cpu().numpy() for name, value in state.items()}
-        return [self._one(arrays, k) for k in range(self.batch.size)]
-
-    def _one(self, arrays: Arrays, k: int) -> Arrays:
-        b = self.batch
-        wiring, exc = b.members[k].wiring, b.exc
-        own: Arrays = {}
-        for name in NEURON:
-            own[f"exc/{name}"], own[f"inh/{name}"] = arrays[name][k, :exc].copy(), arrays[name][k, exc:].copy()
-        for name in (*b.rule.signal.variables, "tr_err", "tr_err_flt", "factor"):
-            own[f"ext.post/{name}"] = arrays[name][k].copy()
-        own["spikes"] = arrays["spikes"][k].copy()
-        own["ie/w"] = arrays["inhibition"][k, wiring.ie.pre, wiring.ie.post].copy()
-        own["ie.post/x"], own["ie.pre/y"] = arrays["x"][k].copy(), arrays["y"][k].copy()
+    # --- the state of one network, as arrays --------------------------------------------------------------------------
+    def _views(self, arrays: Arrays, k: int) -> Iterator[tuple[str, NDArray[Any], Any]]:
+        """Name of every array of network k, and where it stands in the arrays of the batch: array and index."""
+        b, wiring = self.batch, self.batch.members[k].wiring
+        for name in NeuronState._fields:
+            yield f"exc/{name}", arrays[name], (k, slice(0, b.exc))
+            yield f"inh/{name}", arrays[name], (k, slice(b.exc, None))
+        for name in (*b.rule.signal.variables, "tr_err", "tr_err_flt"):
+            yield f"ext.post/{name}", arrays[name], k
+        yield "ext.post/factor_past", arrays["factor"], k
+        yield "spikes_past", arrays["spikes"], k
+        if wiring.ie.pre.size:
+            yield "ie/w", arrays["inhibition"], (k, wiring.ie.pre, wiring.ie.post)
+        yield "ie.post/x", arrays["x"], k
+        yield "ie.pre/y", arrays["y"], k
         for name in PLASTIC:
-            at = self._place(name, k)
+            if not getattr(wiring, name).pre.size:
+                continue
             for key in SYNAPSE:
-                own[f"{name}/{key}"] = arrays[f"{name}/{key}"][at].copy()
+                yield f"{name}/{key}", arrays[f"{name}/{key}"], self._places[name][k]
             for key in ("trace", "psp"):
-                own[f"{name}.pre/{key}"] = arrays[f"{name}/{key}"].reshape(b.size, -1)[k].copy()
-            own[f"{name}.pre/pending"] = arrays[f"{name}/pending"][k].copy()
-        return own
+                yield f"{name}.pre/{key}_aligned", arrays[f"{name}/{key}"].reshape(b.size, -1), k
+            yield f"{name}.pre/arrived", arrays[f"{name}/pending"], k
 
-    def _place(self, name: str, k: int) -> NDArray[np.int64]:
-        """Where the synapses of network k stand in the batch, in the order of its wiring."""
-        orders = self.batch.orders[name]
-        first = sum(order.size for order in orders[:k])
-        place = np.empty_like(orders[k])
-        place[orders[k]] = np.arange(first, first + orders[k].size)
-        return place
+    def _split(self, state: State) -> Iterator[Arrays]:
+        arrays = {name: value.cpu().numpy() for name, value in state.items()}
+        for k in range(self.batch.size):
+            yield {name: np.array(array[index]) for name, array, index in self._views(arrays, k)}
 
     def _join(self, states: Sequence[Arrays]) -> State:
         joined = {name: value.cpu().numpy() for name, value in self.batch.start().items()}
         for k, own in enumerate(states):
-            b, wiring, exc = self.batch, self.batch.members[k].wiring, self.batch.exc
-            for name in NEURON:
-                joined[name][k, :exc], joined[name][k, exc:] = own[f"exc/{name}"], own[f"inh/{name}"]
-            for name in (*b.rule.signal.variables, "tr_err", "tr_err_flt", "factor"):
-                joined[name][k] = own[f"ext.post/{name}"]
-            joined["spikes"][k] = own["spikes"]
-            joined["inhibition"][k, wiring.ie.pre, wiring.ie.post] = own["ie/w"]
-            joined["x"][k], joined["y"][k] = own["ie.post/x"], own["ie.pre/y"]
-            for name in PLASTIC:
-                at = self._place(name, k)
-                for key in SYNAPSE:
-                    joined[f"{name}/{key}"][at] = own[f"{name}/{key}"]
-                for key in ("trace", "psp"):
-                    joined[f"{name}/{key}"].reshape(b.size, -1)[k] = own[f"{name}.pre/{key}"]
-                joined[f"{name}/pending"][k] = own[f"{name}.pre/pending"]
+            for name, array, index in self._views(joined, k):
+                array[index] = own[name]
         return {name: torch.from_numpy(value).to(self.batch.device) for name, value in joined.items()}
 
+    @cached_property
+    def _places(self) -> dict[str, list[NDArray[np.int64]]]:
+        """Where the synapses of each network stand in the batch, in the order of its wiring."""
+        places: dict[str, list[NDArray[np.int64]]] = {}
+        for name in PLASTIC:
+            first, places[name] = 0, []
+            for order in self.batch.orders[name]:
+                place = np.empty_like(order)
+                place[order] = np.arange(first, first + order.size)
+                places[name].append(place)
+                first += order.size
+        return places
 
-def _windows(steps: int, interval: int) -> list[int]:
-    """Where to cut: weights are written at the end of steps 0, interval, 2 interval, ..."""
-    return sorted({0, *range(1, steps, interval), steps})
+
+def native(device: torch.device, engine: str) -> bool:
+    """Whether the compiled program for the CPU does the work."""
+    return device.type == "cpu" and (engine == "compiled" or (engine == "auto" and compiler() is not None))
 
 
-def _merged(arrivals: Sequence[SpikeEvents], batch: Batch) -> Events:
-    """The spikes of all networks, in the order of time."""
-    step = np.concatenate([events.step for events in arrivals])
-    line = np.concatenate([events.source + k * batch.lines for k, events in enumerate(arrivals)])
-    order = np.argsort(step, kind="stable")
-    return Events(*(torch.from_numpy(part[order]).to(batch.device) for part in (line, step)))
+def backend(*, precision: str, device: torch.device, engine: str, threads: int) -> SimulateBatch:
+    """What `spiking.simulation.run_networks` takes, to run all networks together."""
+    return partial(TorchNetworks, precision=precision, device=device, engine=engine, threads=threads)
+
+
+def memory_needed(config: NetworkConfig, lines: int, *, precision: str, device: torch.device, engine: str) -> int:
+    """Bytes that a network takes on the device, roughly."""
+    number = 4 if precision == "float32" else 8
+    exc, neurons = config.exc, config.exc + config.inh
+    synapses = config.p_ext * exc * (lines + exc * config.recurrence)
+    inputs = lines * INPUT_RATE * 16 * (LONGEST + 8 * INPUT_BLOCK)
+    needed = synapses * (200 + 15 * number) + exc * (neurons + 2 * config.inh) * 2 * number
+    if device.type == "cpu":
+        needed += inputs
+    if not native(device, engine):
+        interval = config.rule.steps(config.dt).update_interval
+        pairs = lines * INPUT_RATE * interval * config.dt * config.p_ext * exc
+        needed += interval * (3 * neurons + 6 * exc) * number + 80 * pairs
+    return int(needed)
+
+
+def check_memory(
+    configs: Sequence[NetworkConfig], lines: int, *, precision: str, device: torch.device, engine: str
+) -> None:
+    """Raise `RatespikeError` if networks of this kind do not fit into memory, with the largest number that does."""
+    each = memory_needed(configs[0], lines, precision=precision, device=device, engine=engine)
+    free = free_memory(device)
+    if each * len(configs) > free:
+        raise RatespikeError(
+            f"networks: {len(configs)} of them need about {each * len(configs) / 1e9:.1f} GB, "
+            f"{device} has {free / 1e9:.1f} GB left; at most {max(0, free // each)} fit"
+        )
+
+
+def measure_speed(configs: Sequence[NetworkConfig], traces: Sequence[RateTrace], simulate: SimulateBatch) -> float:
+    """Simulated s per s that networks like these take together, from a trial of half a second."""
+    inputs = [InputSpikes(config, traces) for config in configs]
+    wirings = [draw_wiring(config, each.lines) for config, each in zip(configs, inputs, strict=True)]
+    with simulate(configs, wirings, inputs[0].lines) as simulator:
+        delay = configs[0].rule.steps(configs[0].dt).axonal_delay
+        interval = configs[0].rule.steps(configs[0].dt).update_interval
+        states = simulator.start()
+        for _ in range(2):  # the first compiles, and warms up
+            arrivals = [each.fired(-delay, interval) for each in inputs]
+            begin = time.perf_counter()
+            simulator.advance(states, arrivals, True)
+            seconds = time.perf_counter() - begin
+    return len(configs) * interval * configs[0].dt / seconds

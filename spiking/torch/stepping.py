@@ -77,7 +77,7 @@ class TensorStepper:
         """
         b = self.batch
         exc, past, alignment = b.exc, b.history, b.steps.alignment
-        spikes = b.like.new_empty(past + steps, b.size, b.neurons)
+        spikes = b.like.new_zeros(past + steps, b.size, b.neurons)
         spikes[:past] = state["spikes"].transpose(0, 1)
         factor = b.like.new_empty(alignment + steps, b.size, exc)
         factor[:alignment] = state["factor"].transpose(0, 1)

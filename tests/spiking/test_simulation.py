@@ -20,7 +20,17 @@ from spiking.brian.network_simulator import backend
 from spiking.network import NetworkConfig, Wiring
 from spiking.run_file import write_networks
 from spiking.run_folder import RunFolder
-from spiking.simulation import Piece, RecordingConfig, Run, RunConfig, State, check_state, partial_folder, run_networks
+from spiking.simulation import (
+    Piece,
+    RecordingConfig,
+    Run,
+    RunConfig,
+    State,
+    alone,
+    check_state,
+    partial_folder,
+    run_networks,
+)
 from spiking.stimuli import RateTrace, SpikeEvents
 from tests.spiking.same_files import assert_same_file
 
@@ -70,7 +80,7 @@ def short_pieces(monkeypatch):
 
 
 def run(out: Path, config: RunConfig = CONFIG, simulate: Any = Toy, *, rates=RATES, resume=False, name="toy") -> None:
-    run_networks(config, rates, out, simulate, backend=name, resume=resume)
+    run_networks(config, rates, out, alone(simulate), backend=name, resume=resume)
 
 
 def everything(folder: Path) -> dict[str, bytes]:

@@ -5,19 +5,29 @@ from typing import Any
 
 import numpy as np
 import pytest
-from brian2 import Network, NeuronGroup, SpikeGeneratorGroup, StateMonitor, TimedArray, prefs, second
+from brian2 import Network, NeuronGroup, prefs, second
 
 from foundation.errors import UsageError
 from spiking.brian import plasticity
 from spiking.brian.current import current_layer
 from spiking.brian.plasticity import attach_lpl
 from spiking.parameters import CurrentNeuron, LPLSynapse
+from tests.spiking.brian.given import (
+    assert_weights_moved,
+    earlier,
+    prescribed,
+    run_and_compare,
+    spike_source,
+    step_by_step,
+)
 
 DT = 5e-4
 STEPS, N_PRE, N_POST = 400, 5, 3
+SILENT = np.zeros((4, N_POST))
+BOUNDS, FLOOR = (-0.2, 0.3), -0.5
 RULE = LPLSynapse.current(
     lambda_=0.7, phi=1.3, eta=20.0, delta=1e-3, xi=0.05, tau_mean=0.3, tau_sigma2=0.2, update_interval=0.03,
-    prediction_delay=6e-3, axonal_delay=1e-3, w_min=-0.2, w_max=0.3, u_floor=-0.5,
+    prediction_delay=6e-3, axonal_delay=1e-3, w_min=BOUNDS[0], w_max=BOUNDS[1], u_floor=FLOOR,
 )  # fmt: skip
 
 
@@ -28,60 +38,17 @@ def numpy_target():
     prefs.codegen.target = previous
 
 
-def spike_source(spikes, dt=DT):
-    steps, ids = np.nonzero(spikes)
-    return SpikeGeneratorGroup(spikes.shape[1], ids, steps * dt * second, dt=dt * second)
-
-
-def prescribed(potential, spikes):
-    """Neurons whose potential (T, n) and spikes (T, n) are given."""
-    arrays = {"u_t": TimedArray(potential, dt=DT * second), "s_t": TimedArray(spikes * 1.0, dt=DT * second)}
-    group = NeuronGroup(
-        spikes.shape[1], "u : 1\ng : 1", threshold="s_t(t, i) > 0", reset="", dt=DT * second, namespace=arrays
-    )
-    group.run_regularly("u = u_t(t, i)", when="groups", clock=group.clock)
-    return group
-
-
-def step_by_step(rule, s_in, s_out, u, w, lambda_, phi, tr_mean, sigma2):
-    """All states at the end of each step; w is (n_pre, n_post)."""
-    d, far, window = (round(x / DT) for x in (rule.axonal_delay, rule.prediction_delay, rule.update_interval))
-    n_pre, n_post = w.shape
-
-    def at(x, n):
-        return x[n] if n >= 0 else np.zeros(x.shape[1])
-
-    psp, trpre = np.zeros(n_pre), np.zeros(n_pre)
-    err, tr_err, tr_err_flt = np.zeros((3, n_post))
-    el, el_flt, el_sum, dw_sum = np.zeros((4, n_pre, n_post))
-    psp_was, sp_was = [], []
-    record: dict[str, list[np.ndarray]] = {}
-    for n in range(len(u)):
-        sd, sf = at(s_out, n - d), at(s_out, n - far)
+def lpl_error(rule, s_out, lambda_, phi, tr_mean, sigma2):
+    """Error, mean and variance of every neuron in each step, (T, n_post)."""
+    delayed, old = (earlier(s_out, round(x / DT)) for x in (rule.axonal_delay, rule.prediction_delay))
+    record: dict[str, list[np.ndarray]] = {"err": [], "tr_mean": [], "sigma2": []}
+    for sd, sf, now in zip(delayed, old, s_out, strict=True):
         centred = sd - DT / rule.tau_mean * tr_mean
-        err = lambda_ * centred / (sigma2 + rule.xi) + rule.delta - phi * sd + phi * sf
-        sp = np.where(u[n] < rule.u_floor, 0, rule.beta / (1 + rule.beta * abs(u[n] - rule.theta)) ** 2)
-        psp_was.append(psp)
-        sp_was.append(sp)
-        if n >= d:
-            el = el + np.outer(psp_was[n - d], sp_was[n - d])
-        el_flt = el_flt + DT / rule.tau_el_decay * (el - el_flt)
-        el = el * np.exp(-DT / rule.tau_el_rise)
-        el_sum = el_sum + el_flt * tr_err_flt
-        if n % window == 0:
-            dw_sum = dw_sum + el_sum / window
-            w = np.clip(w + rule.eta * el_sum / window, rule.w_min, rule.w_max)
-            el_sum = np.zeros_like(el_sum)
-        psp = psp + DT / rule.tau_mem * (trpre - psp)
+        record["err"].append(lambda_ * centred / (sigma2 + rule.xi) + rule.delta - phi * sd + phi * sf)
         sigma2 = (sigma2 + centred**2 / rule.tau_sigma2) * np.exp(-DT / rule.tau_sigma2)
-        trpre = (trpre + at(s_in, n - d)) * np.exp(-DT / rule.tau_syn)
-        tr_mean = (tr_mean + s_out[n]) * np.exp(-DT / rule.tau_mean)
-        tr_err = tr_err + DT / rule.tau_err_rise * (err - tr_err)
-        tr_err_flt = tr_err_flt + DT / rule.tau_err_decay * (tr_err - tr_err_flt)
-        state = {"err": err, "tr_err": tr_err, "tr_err_flt": tr_err_flt, "tr_mean": tr_mean, "sigma2": sigma2,
-                 "sigma_prime": sp, "el": el, "el_flt": el_flt, "el_sum": el_sum, "dw_sum": dw_sum, "w": w}  # fmt: skip
-        for name, value in state.items():
-            record.setdefault(name, []).append(value.ravel())
+        tr_mean = (tr_mean + now) * np.exp(-DT / rule.tau_mean)
+        record["sigma2"].append(sigma2)
+        record["tr_mean"].append(tr_mean)
     return {name: np.array(values) for name, values in record.items()}
 
 
@@ -94,27 +61,21 @@ def test_every_state_of_every_step_equals_plain_stepping(delay_steps):
     w = rng.uniform(-0.2, 0.3, (N_PRE, N_POST))
     lambda_, phi = np.array([1.0, 0.0, 1.5]), np.array([0.0, 2.0, 1.0])
     rates, sigma2 = np.array([5.0, 20.0, 40.0]), np.array([4.0, 0.0, 9.0])
-    expected = step_by_step(rule, s_in, s_out, u, w, lambda_, phi, rates * rule.tau_mean, sigma2)
+    signal = lpl_error(rule, s_out, lambda_, phi, rates * rule.tau_mean, sigma2)
+    factor = np.where(u < FLOOR, 0, rule.beta / (1 + rule.beta * abs(u - rule.theta)) ** 2)
+    expected = signal | step_by_step(
+        earlier(s_in, delay_steps), signal["err"], factor, w, dt=DT, psi=(rule.tau_syn, rule.tau_mem),
+        epsilon=(rule.tau_el_rise, rule.tau_el_decay), alpha=(rule.tau_err_rise, rule.tau_err_decay), eta=rule.eta,
+        interval=rule.update_interval, bounds=BOUNDS, alignment=rule.axonal_delay,
+    )  # fmt: skip
 
-    source, target = spike_source(s_in), prescribed(u, s_out)
+    source, target = spike_source(s_in, DT), prescribed(u, s_out, DT)
     i, j = np.indices((N_PRE, N_POST)).reshape(2, -1)
     lpl = attach_lpl(source, target, rule, i=i, j=j, w=w.ravel(), potential="u", on_pre="g_post += w", dt=DT,
                      mean_rate=rates, sigma2=sigma2)  # fmt: skip
     lpl.post.lambda_i, lpl.post.phi_i = lambda_, phi
-    on_synapses = [name for name in expected if expected[name].shape[1] == N_PRE * N_POST]
-    on_neurons = [name for name in expected if name not in on_synapses]
-    monitors = [
-        StateMonitor(group, names, record=True, when="end", dt=DT * second)
-        for group, names in ((lpl.synapses, on_synapses), (lpl.post, on_neurons))
-    ]
-    Network(source, target, lpl, monitors).run(STEPS * DT * second, namespace={})
-
-    for monitor, names in zip(monitors, (on_synapses, on_neurons), strict=True):
-        for name in names:
-            scale = np.abs(expected[name]).max()
-            np.testing.assert_allclose(getattr(monitor, name).T, expected[name], rtol=0, atol=1e-12 * scale)
-    changes = np.abs(np.diff(expected["w"], axis=0)).max(axis=1)
-    assert (changes > 0).sum() >= 6
+    run_and_compare([source, target], lpl, expected, DT)
+    assert_weights_moved(expected["w"], 0.0, windows=6)
     assert expected["w"].min() == rule.w_min
     assert expected["w"].max() == rule.w_max
     np.testing.assert_allclose(lpl.gradient(), expected["dw_sum"][-1] + expected["el_sum"][-1] / 60, rtol=1e-12)
@@ -122,7 +83,7 @@ def test_every_state_of_every_step_equals_plain_stepping(delay_steps):
 
 def layer_run(spikes, weights, bias, copies, **changes):
     rule = LPLSynapse(**{**vars(RULE), "w_min": None, "w_max": None, **changes})
-    source = spike_source(spikes)
+    source = spike_source(spikes, DT)
     layer = current_layer(source, weights, bias, CurrentNeuron(), rule, dt=DT, copies=copies, mean_rate=30, sigma2=30)
     Network(source, layer).run(STEPS * DT * second, namespace={})
     return layer
@@ -191,14 +152,14 @@ def test_example_in_the_docstring():
     ],
 )
 def test_attach_errors_name_the_argument(changes, message):
-    source, target = spike_source(np.ones((4, N_PRE))), prescribed(np.zeros((4, N_POST)), np.zeros((4, N_POST)))
+    source, target = spike_source(np.ones((4, N_PRE)), DT), prescribed(SILENT, SILENT, DT)
     arguments = {"i": [0, 1], "j": [0, 1], "w": 0.1, "potential": "u", "on_pre": "g_post += w", "dt": DT, **changes}
     with pytest.raises(UsageError, match=message):
         attach_lpl(source, target, RULE, **arguments)
 
 
 def test_parts_of_groups_and_names_of_the_rule_are_refused():
-    source, target = spike_source(np.ones((4, N_PRE))), prescribed(np.zeros((4, N_POST)), np.zeros((4, N_POST)))
+    source, target = spike_source(np.ones((4, N_PRE)), DT), prescribed(SILENT, SILENT, DT)
     arguments: dict[str, Any] = {"i": [0], "j": [0], "w": 0.1, "potential": "u", "on_pre": "g_post += w", "dt": DT}
     with pytest.raises(UsageError, match="target: give the whole group"):
         attach_lpl(source, target[1:3], RULE, **arguments)
@@ -218,7 +179,7 @@ def test_parts_of_groups_and_names_of_the_rule_are_refused():
     ],
 )
 def test_layer_errors_name_the_argument(changes, message):
-    source = spike_source(np.ones((4, 2 * N_PRE)))
+    source = spike_source(np.ones((4, 2 * N_PRE)), DT)
     arguments = {"weights": np.zeros((N_POST, N_PRE)), "bias": np.zeros(N_POST), "copies": 2, **changes}
     with pytest.raises(UsageError, match=message):
         current_layer(source, neuron=CurrentNeuron(), rule=RULE, dt=DT, **arguments)

@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from brian2 import Network, NeuronGroup, SpikeGeneratorGroup, TimedArray, prefs, second
+from brian2 import Network, prefs, second
 
 from spiking.brian.plasticity import attach_lpl
 from spiking.parameters import LPLSynapse
+from tests.spiking.brian.given import prescribed, spike_source
 
 DT, STEPS, WINDOW = 1e-4, 3001, 500
 SHORT: dict[str, Any] = {"tau_mean": 0.2, "tau_sigma2": 0.1, "update_interval": WINDOW * DT, "eta": 1e-2}
@@ -23,18 +24,12 @@ def numpy_target():
 def learn(rule, *, spikes=True, w=0.5, sigma2=0.0):
     """The synapses of 4 inputs to 3 neurons that fire (or do not) at prescribed times, after 0.3 s."""
     rng = np.random.default_rng(5)
-    step, unit = np.nonzero(rng.random((STEPS, 4)) < 0.02)
-    source = SpikeGeneratorGroup(4, unit, step * DT * second, dt=DT * second)
-    arrays = {
-        "u_t": TimedArray(rng.normal(-0.055, 5e-3, (STEPS, 3)), dt=DT * second),
-        "s_t": TimedArray((rng.random((STEPS, 3)) < 0.01) * 1.0 * spikes, dt=DT * second),
-    }
-    target = NeuronGroup(3, "U : 1\ng : 1", threshold="s_t(t, i) > 0", reset="", dt=DT * second, namespace=arrays)
-    target.run_regularly("U = u_t(t, i)", when="groups", clock=target.clock)
+    s_in, u = rng.random((STEPS, 4)) < 0.02, rng.normal(-0.055, 5e-3, (STEPS, 3))
+    source, target = spike_source(s_in, DT), prescribed(u, (rng.random((STEPS, 3)) < 0.01) * spikes, DT)
     i, j = np.indices((4, 3)).reshape(2, -1)
-    lpl = attach_lpl(source, target, rule, i=i, j=j, w=w, potential="U", on_pre="g_post += w", dt=DT, sigma2=sigma2)
+    lpl = attach_lpl(source, target, rule, i=i, j=j, w=w, potential="u", on_pre="g_post += w", dt=DT, sigma2=sigma2)
     Network(source, target, lpl).run(STEPS * DT * second, namespace={})
-    arrived = np.bincount(unit[step + 8 <= (STEPS - 1) // WINDOW * WINDOW], minlength=4)
+    arrived = s_in[: (STEPS - 1) // WINDOW * WINDOW - 8 + 1].sum(axis=0)
     return lpl, np.asarray(lpl.synapses.w[:]), np.repeat(arrived, 3)
 
 
