@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -22,6 +23,8 @@ from foundation.progress import bar
 from ratenets.lpl.encoders import EncoderConfig, LayerLocalEncoder
 from ratenets.lpl.training import LPLConfig, LPLLearner
 from ratenets.run import Learner, RunConfig
+from spiking.network import InputSpikes, NetworkConfig, draw_wiring, variations
+from spiking.stimuli import paper_rates
 
 from .options import device_option
 
@@ -145,30 +148,39 @@ def bridge(device: str, repeats: int, json_file: Path | None) -> None:
     _report("bridge", rows, "bare snnTorch loop", "ms per 100 images", 1e3, json_file)
 
 
-@command.command(short_help="Spiking plasticity against the same networks without it.")
+@command.command(short_help="Spiking plasticity against the same networks without it, and torch against Brian2.")
+@device_option
+@click.option("--networks", type=int, default=64, show_default=True, help="size of the batch in torch")
 @_options
-def spike(repeats: int, json_file: Path | None) -> None:
-    """Plastic spiking networks in Brian2 against the same without plasticity, on one core.
+def spike(device: str, networks: int, repeats: int, json_file: Path | None) -> None:
+    """Plastic spiking networks in Brian2 and in torch, on one core (or, with --device, torch on a GPU).
 
-    A layer: 64 inputs at 60 Hz, 64 neurons, 16 realisations (65,536 synapses); dt 0.5 ms, 0.25 s; numpy code. The
-    paper's network (Fig. 5): 500 inputs, 125 neurons, 5,000 synapses that learn by LPL and 1,200 inhibitory ones; 10 s;
-    as a compiled C++ program, without the time to compile it, where there is a compiler.
+    A layer: 64 inputs at 60 Hz, 64 neurons, 16 realisations (65,536 synapses); dt 0.5 ms, 0.25 s; Brian2, numpy code.
+    The paper's network (Fig. 5): 500 inputs, 125 neurons, 5,000 synapses that learn by LPL and 1,200 inhibitory ones;
+    Brian2 as a compiled C++ program, without the time to compile it, with and without plasticity; torch with a single
+    network and with a batch. Brian2's network is left out where there is no compiler, and all of Brian2 on a GPU.
     """
+    from foundation.devices import find_device
     from spiking.brian.running import code_generation
     from spiking.brian.standalone import compiler
 
-    with code_generation("numpy"):
-        layer = _race(_layer(), repeats, torch.device("cpu"), "layer")
-    _report("spike", {"layer, 500 steps": layer}, "without plasticity", "ms per step", 1e3 / 500, json_file)
-    if compiler() is None:
-        click.echo("no C++ compiler: the paper's network is left out")
-        return
+    where = find_device(device, "--device")
+    if networks < 1:
+        raise UsageError(f"--networks: must be at least 1, got {networks}")
+    rows: dict[str, dict[str, float]] = {}
     with ExitStack() as programs:
-        network = _race(_network(programs), repeats, torch.device("cpu"), "network")
-    rows = {"layer, 500 steps": layer, "network, 10 s": network}
-    _report("spike", {"network, 10 s": network}, "without plasticity", "us per step", 1e6 / 1e5, None)
-    for name, seconds in network.items():
-        click.echo(f"{name}: {10 / seconds:.1f} network-seconds per CPU-second")
+        runs = _torch_networks(where, networks)
+        if where.type == "cpu":
+            with code_generation("numpy"):
+                rows["layer, 500 steps"] = _race(_layer(), repeats, where, "layer")
+            _report("spike", rows, "without plasticity", "ms per step", 1e3 / 500, None)
+            if compiler() is not None:
+                runs = {**_brian_networks(programs), **runs}
+        seconds = _race({name: run for name, (run, _) in runs.items()}, repeats, where, "network")
+    unit = "network-seconds per " + ("CPU-second" if where.type == "cpu" else "second")
+    for name, (_, simulated) in runs.items():
+        click.echo(f"{name:44} {simulated / seconds[name]:10.1f} {unit}")
+    rows["network, 1 s"] = {name: seconds[name] / simulated for name, (_, simulated) in runs.items()}
     if json_file is not None:
         _write("spike", rows, "without plasticity", json_file)
 
@@ -200,25 +212,49 @@ def _layer() -> dict[str, Timed]:
     return {"without plasticity": partial(run, False), "LPL": partial(run, True)}
 
 
-def _network(programs: ExitStack) -> dict[str, Timed]:
+Simulated = tuple[Timed, float]
+"""What to time, and the network-seconds that it simulates."""
+
+
+def _benchmark_config(**changes: Any) -> NetworkConfig:
+    """The paper's network, with an initial weight at which it fires about as much as the trained one."""
+    return NetworkConfig(w_ext=W_BENCHMARK, eta=0.0, zeta=1e-12, **changes)
+
+
+def _brian_networks(programs: ExitStack) -> dict[str, Simulated]:
     from spiking.brian.network import build_network
     from spiking.brian.simulator import initial_state
     from spiking.brian.standalone import StandaloneSimulator
-    from spiking.network import InputSpikes, NetworkConfig, draw_wiring
-    from spiking.stimuli import paper_rates
 
-    functions: dict[str, Timed] = {}
-    # with this initial weight the network fires about as much as the trained one
+    runs: dict[str, Simulated] = {}
     for name, changes in (("without plasticity", {"inhibition": "fixed"}), ("LPL", {"augment_gradient": True})):
-        config = NetworkConfig(w_ext=W_BENCHMARK, eta=0.0, zeta=0.0, **changes)
+        config = _benchmark_config(**changes)
         spikes = InputSpikes(config, paper_rates())
         wiring = draw_wiring(config, spikes.lines)
         build = partial(build_network, config=config, wiring=wiring, learning=name == "LPL")
         simulator = programs.enter_context(StandaloneSimulator(build, 50_000))
-        functions[name] = partial(
-            simulator.advance, initial_state(build, spikes.lines, config.dt), spikes.fired(0, 100_000)
-        )
-    return functions
+        state, events = initial_state(build, spikes.lines, config.dt), spikes.fired(0, 100_000)
+        runs[f"Brian2, one network, {name}"] = (partial(simulator.advance, state, events), 10.0)
+    return runs
+
+
+def _torch_networks(where: torch.device, networks: int) -> dict[str, Simulated]:
+    from spiking.torch.network_simulator import TorchNetworks, check_memory, memory_needed
+
+    kind: dict[str, Any] = {"precision": "float32", "device": where, "engine": "auto"}
+    runs: dict[str, Simulated] = {}
+    for count, simulated in ((1, 10.0), (networks, 2.0)):
+        configs = variations(_benchmark_config(augment_gradient=True), seed=range(count))
+        check_memory(configs, 500, **kind)
+        inputs = [InputSpikes(config, paper_rates()) for config in configs]
+        wirings = [draw_wiring(config, each.lines) for config, each in zip(configs, inputs, strict=True)]
+        simulator = TorchNetworks(configs, wirings, inputs[0].lines, **kind)
+        events = [each.fired(0, round(simulated / configs[0].dt)) for each in inputs]
+        run = partial(simulator.advance, simulator.start(), events, True)
+        runs[f"torch, {count} network{'s' * (count > 1)}, LPL"] = (run, count * simulated)
+    each = memory_needed(_benchmark_config(), 500, **kind)
+    click.echo(f"torch: memory reckoned with, per network: {each / 1e6:.1f} MB")
+    return runs
 
 
 def _race(functions: Mapping[str, Timed], repeats: int, device: torch.device, label: str) -> dict[str, float]:

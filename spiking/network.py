@@ -7,7 +7,7 @@ excitatory neurons through synapses that learn by LPL, and inhibitory neurons ke
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -134,6 +134,26 @@ class NetworkConfig:
 
 
 _STANDARD = {"lambda_": 1.0, "phi": 1.0, "inhibition": "plastic"}
+
+
+def variations(config: NetworkConfig, **values: Sequence[Any]) -> list[NetworkConfig]:
+    """Networks that differ in some fields, to run as one batch: number k has the kth value of each.
+
+    >>> [each.label for each in variations(NetworkConfig(), lambda_=[1.0, 0.0], seed=[1, 2])]
+    ['LPL', 'Hebb off']
+
+    Raises:
+        UsageError: the values of a field are not as many as those of the others, or there is no such field.
+    """
+    known = {f.name for f in fields(NetworkConfig)}
+    sizes = {name: len(each) for name, each in values.items()}
+    for name, size in sizes.items():
+        first = next(iter(sizes))
+        if name not in known:
+            raise UsageError(f"{name}: a network has no such parameter")
+        if size != sizes[first]:
+            raise UsageError(f"{name}: {size} values for a batch of {sizes[first]} networks, the length of {first}")
+    return [replace(config, **dict(zip(values, each, strict=True))) for each in zip(*values.values(), strict=True)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,8 +35,9 @@ class LPLSynapse:
         dw_ij ~ η (ε ∗ (S_j ∗ PSP) σ'(U_i)) · α ∗ [ λ (S_i - S̄_i) / (σ²_i + ξ) + δ - φ (S_i(t) - S_i(t - Δt)) ]
         σ'(u) = β / (1 + β |u - θ|)²,  0 for u < u_floor
 
-    `spiking.brian.equations` holds the step-exact definition. The defaults are the reference's, with potentials in
-    volt. `LPLSynapse.current()` gives the reading for signed weights, with potentials in units of the threshold.
+    `spiking.rule.lpl` declares it, `spiking.brian.equations` is the step-exact definition. The defaults are the
+    reference's, with potentials in volt. `LPLSynapse.current()` gives the reading for signed weights, with potentials
+    in units of the threshold.
     """
 
     lambda_: float = 1.0  # strength of the Hebbian (variance) term

@@ -3,7 +3,8 @@
 Source: the simulation of Halvagal & Zenke 2023 (Nature Neuroscience, doi:10.1038/s41593-023-01460-y; methods,
 "Spiking neural network simulations", Eq. 13 to 20), whose update order is exact and discrete. So is this: code strings
 that run once per step (`run_regularly`), and no ODEs whose discretisation an integrator would choose. In what
-three-factor rules differ, error, traces and factor f, is part of their declaration (`spiking.rule`).
+three-factor rules differ, error, traces and factor f, is part of their declaration (`spiking.rule`); the code of the
+conductance-based neuron (CONDUCTANCE_...) is in `spiking.neuron`, for all simulators.
 
 What happens in step n, by slot of Brian2's schedule:
 
@@ -173,7 +174,7 @@ SPIKE_TRACE = """
 s = 0
 """
 
-# --- conductance-based neuron (parameters.ConductanceNeuron) ----------------------------------------------------------
+# --- conductance-based neuron (parameters.ConductanceNeuron, spiking.neuron) ------------------------------------------
 CONDUCTANCE_NEURON = """
 U : volt    # membrane potential
 g_ampa : 1  # conductances, in units of the leak's
@@ -181,23 +182,8 @@ g_nmda : 1
 g_gaba : 1
 thr : volt  # what the last spike added to the threshold
 """
-CONDUCTANCE_THRESHOLD = "U > theta_rest + thr"
-CONDUCTANCE_RESET = """
-U = u_reset
-thr = theta_spike
-"""
 SPIKE_AMPA = "g_ampa_post += w"
 SPIKE_GABA = "g_gaba_post += w"
-
-# g_nmda follows g_ampa in two steps: it takes a share m of g_ampa, then loses a share m of itself.
-CONDUCTANCE_STEP = """
-I = (a_ampa*g_ampa + a_nmda*g_nmda)*(e_exc - U) + g_gaba*(e_inh - U)
-g_nmda = (g_nmda + (1 - exp(-dt/tau_nmda))*g_ampa)*exp(-dt/tau_nmda)
-g_ampa *= exp(-dt/tau_ampa)
-g_gaba *= exp(-dt/tau_gaba)
-thr *= exp(-dt/tau_thr)
-U = clip(U + dt/tau_mem*(u_rest - U + I), e_inh, e_exc)
-"""
 
 # --- current-based neuron (parameters.CurrentNeuron) ------------------------------------------------------------------
 CURRENT_NEURON = """

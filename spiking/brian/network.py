@@ -14,6 +14,7 @@ from spiking.brian.delays import Axon, axon
 from spiking.brian.inhibition import PlasticInhibition, attach_inhibitory_plasticity
 from spiking.brian.plasticity import PlasticProjection, attach_lpl
 from spiking.network import NetworkConfig, Projection, Wiring
+from spiking.neuron import CONDUCTANCE_RESET, CONDUCTANCE_STEP, CONDUCTANCE_THRESHOLD
 from spiking.parameters import ConductanceNeuron
 
 
@@ -110,12 +111,12 @@ def conductance_neurons(number: int, neuron: ConductanceNeuron, clock: b2.Clock,
     group = b2.NeuronGroup(
         number,
         eq.CONDUCTANCE_NEURON + more,
-        threshold=eq.CONDUCTANCE_THRESHOLD,
-        reset=eq.CONDUCTANCE_RESET,
+        threshold=CONDUCTANCE_THRESHOLD,
+        reset=CONDUCTANCE_RESET,
         clock=clock,
         namespace={**constants, "a_ampa": ratio / (1 + ratio), "a_nmda": 1 / (1 + ratio)},
     )
-    group.run_regularly(eq.CONDUCTANCE_STEP, clock=clock, when="groups")
+    group.run_regularly(CONDUCTANCE_STEP, clock=clock, when="groups")
     group.U = neuron.u_rest * b2.volt
     return group
 

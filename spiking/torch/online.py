@@ -2,12 +2,14 @@
 
 No synapse is stepped. A layer remembers psp, factor f and signal e of every step; at the end of the rule's window (and
 at a reset) the product form of `spiking.torch.plasticity` makes the update of them, as a gradient of weights that many
-pairs of neurons share. Eligibilities that outlive a window are not kept per synapse and sample: the backward filter E
-runs on into the steps before the window, as far back as an eligibility is more than `NEGLIGIBLE`::
+pairs of neurons share. Eligibilities that outlive a window are not kept per synapse and sample. They are sums over the
+steps before, so those steps are remembered, as far back as more than `NEGLIGIBLE` is left of them::
 
-    sum_ji = < Σ_n psp_j(n-a) f_i(n-a) E_i(n) >_samples     n = -memory ... T-1, E driven by e(n) = 0 where n < 0
+    sum_ji = < Σ_n psp_j(n-a) f_i(n-a) E_i(n) >_samples     n = -memory ... T-1
+    E_i(-k) = el(k) A_i + el_flt(k) B_i                     k = 1 ... memory
 
-with a the rule's alignment. The order of things in a step is that of `spiking.brian.equations`. The first step is the
+with a the rule's alignment, E(n), A and B of the window's signal, and el(k), el_flt(k) what is left of an impulse at
+the end of its kth step. The order of things in a step is that of `spiking.brian.equations`. The first step is the
 first of a window; there is no window of step 0.
 """
 
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 
 import torch
 from torch import Size, Tensor
@@ -25,6 +28,7 @@ from spiking.torch.plasticity import Backward, Coefficients, Presynaptic
 from spiking.torch.postsynaptic import Postsynaptic, SampleState, Surrogate, surrogate_derivative
 
 NEGLIGIBLE = {torch.float64: 1e-17, torch.float32: 1e-7}  # of an eligibility, once it has decayed that far
+WIDE = 10_000  # neurons and samples from which on arithmetic costs more than calls
 
 
 class PlasticLayer(SampleState):
@@ -38,8 +42,8 @@ class PlasticLayer(SampleState):
     * ``g2`` (as the weights) float64: decaying maximum of the squared gradient; None unless the rule augments.
     * ``axon`` (axonal delay, B, in): input spikes under way, as a ring.
     * ``trace, psp`` (B, in): presynaptic filter. ``arrivals`` (B, in): spikes since the last sum, if they cause growth.
-    * ``psp_record, factor_record`` (memory + alignment + block, B, in or out), ``signal_record`` (block, B, out): the
-      steps that are not summed yet, behind those that eligibilities still remember.
+    * ``psp_record, factor_record`` (rows, B, in or out): the steps that eligibilities still remember, and behind them
+      those that are not summed yet. ``signal_record`` (block, B, out): of the latter alone.
 
     Attributes:
         eta: the learning rate, to be changed at will; 0 freezes the weights.
@@ -86,7 +90,8 @@ class PlasticLayer(SampleState):
         self.spike_grad, self.threshold = spike_grad, threshold
         self.steps, self._k = rule.steps(dt), Coefficients.of(rule, dt)
         self._known: tuple[Tensor, Size] | None = None  # what arrived in this step, and the shape of the currents
-        self._axon_at = self._recorded = self._window = 0
+        self._axon_at = self._window = self._recorded = 0  # the last: steps that are not summed yet ...
+        self._first = self._memory = 0  # ... their first row in the records, and how many before it are remembered
         self.weight.requires_grad_(False)
         self.postsynaptic = Postsynaptic(rule, dt, self.weight, start or {})
         self.forget()
@@ -157,7 +162,7 @@ class PlasticLayer(SampleState):
             self._begin(arrived.shape, mem.shape)
         assert self.psp is not None
         assert self.trace is not None
-        row = self._kept + self._recorded
+        row = self._first + self._recorded
         self.psp_record[row] = self.psp
         self.factor_record[row] = self._factor(mem)
         self.signal_record[self._recorded] = self.postsynaptic.tr_err_flt
@@ -204,7 +209,7 @@ class PlasticLayer(SampleState):
             if not (value.shape == shape or (name in known and _broadcasts(value.shape, shape))):
                 shapes = f"{tuple(shape)}, got {tuple(value.shape)}"
                 raise UsageError(f"{self.name}.learn: {name} must have shape {shapes}")
-        if not torch.isfinite(mem).all():
+        if not torch.isfinite(mem.sum()):  # a quarter of the cost of asking every one
             raise RatespikeError(f"{self.name}.learn: mem of shape {tuple(shape)} is not finite everywhere")
         self._known = None
         return arrived, {name: values[name] for name in known}
@@ -214,39 +219,41 @@ class PlasticLayer(SampleState):
         if self.weight.dtype not in NEGLIGIBLE:
             raise UsageError(f"{self.name}: weights must be float32 or float64, got {self.weight.dtype}")
         slowest = max(self._k.r, abs(1 - self._k.m), 1e-9)
-        memory = math.ceil(math.log(NEGLIGIBLE[self.weight.dtype]) / math.log(slowest))
-        block = min(self.steps.interval, 4 * memory)  # a longer window is summed in parts, to save memory
-        zeros, room = self.weight.new_zeros, memory + self.steps.alignment + block
+        self._memory = math.ceil(math.log(NEGLIGIBLE[self.weight.dtype]) / math.log(slowest))
+        self._first = self._memory + self.steps.alignment
+        block = min(self.steps.interval, 4 * self._memory)  # a longer window is summed in parts, to save memory
+        room = self._first + max(block, 2 * self._memory)  # short ones need not move to the front every time
+        zeros = self.weight.new_zeros
         self.trace, self.psp = zeros(inputs), zeros(inputs)
         self.arrivals = zeros(inputs) if self.rule.growth else None
         self.psp_record, self.factor_record = zeros(room, *inputs), zeros(room, *neurons)
         self.signal_record = zeros(block, *neurons)
         self.postsynaptic.begin(neurons)
 
-    @property
-    def _kept(self) -> int:
-        """Steps in the records that were summed before."""
-        return len(self.psp_record) - len(self.signal_record)
-
     # --- windows ------------------------------------------------------------------------------------------------------
     @torch.inference_mode(False)
     @torch.no_grad()
     def _sum_up(self) -> None:
         """Add the recorded steps to the total; keep what eligibilities will remember of them."""
-        steps, memory = self._recorded, self._kept - self.steps.alignment
-        e = self.signal_record.new_zeros(memory + steps, *self.signal_record.shape[1:])
-        e[memory:] = self.signal_record[:steps]
-        E = Backward(self._k, e).error(e.flatten(1))[0].view_as(e)
-        samples = e.shape[1]
-        self.total += (
-            self.gradient(self.psp_record[: memory + steps], E.mul_(self.factor_record[: memory + steps])) / samples
-        )
+        steps, samples = self._recorded, self.signal_record.shape[1]
+        end = self._first + steps - self.steps.alignment
+        rows = slice(end - steps - self._memory, end)
+        e = self.signal_record[:steps]
+        backward, remembered = _filters(self._k, self._memory, e.dtype, e.device, 32 if e[0].numel() < WIDE else 8)
+        E = e.new_empty(self._memory + steps, e[0].numel())
+        E[self._memory :], A, B = backward.error(e.flatten(1))
+        torch.mm(remembered, torch.stack([A, B]), out=E[: self._memory])
+        q = E.view(-1, *e.shape[1:]).mul_(self.factor_record[rows])
+        self.total += self.gradient(self.psp_record[rows], q) / samples
         if self.arrivals is not None:
             self.total += self.gradient(self.arrivals[None], torch.ones_like(e[:1])) * (self.rule.growth / samples)
             self.arrivals.zero_()
-        for record in (self.psp_record, self.factor_record):
-            record[: self._kept] = record[steps : steps + self._kept].clone()  # the two may overlap
-        self._recorded = 0
+        self._first, self._recorded = self._first + steps, 0
+        if self._first + len(self.signal_record) > len(self.psp_record):
+            kept = self._memory + self.steps.alignment
+            for record in (self.psp_record, self.factor_record):
+                record[:kept] = record[self._first - kept : self._first].clone()  # the two may overlap
+            self._first = kept
 
     def _write(self) -> None:
         """The end of a window: new weights, which act from the next step on."""
@@ -260,12 +267,21 @@ class PlasticLayer(SampleState):
     # --- checkpoints --------------------------------------------------------------------------------------------------
     def get_extra_state(self) -> Tensor:
         """Where axon, records and window stand; `state_dict` calls it."""
-        return torch.tensor([self._axon_at, self._recorded, self._window])
+        return torch.tensor([self._axon_at, self._window, self._recorded, self._first, self._memory])
 
     def set_extra_state(self, state: Tensor) -> None:
         """What `get_extra_state` gave; `load_state_dict` calls it."""
-        self._axon_at, self._recorded, self._window = (int(value) for value in state)
+        self._axon_at, self._window, self._recorded, self._first, self._memory = (int(value) for value in state)
         self._known = None
+
+
+@lru_cache(maxsize=32)
+def _filters(
+    k: Coefficients, memory: int, dtype: torch.dtype, device: torch.device, block: int
+) -> tuple[Backward, Tensor]:
+    """The backward filter, and what is left of each of the last `memory` steps in el and el_flt, (memory, 2)."""
+    like = torch.zeros(0, dtype=dtype, device=device)
+    return Backward(k, like, block), like.new_tensor(k.eligibility.impulse_response(memory - 1)[::-1].copy())
 
 
 def updated(

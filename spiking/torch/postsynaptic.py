@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -88,11 +89,10 @@ class Postsynaptic(SampleState):
         self.others = tuple(name for name in signal.variables if name not in signal.statistics)
         self._start = {name: float(start.get(name, 0.0)) for name in signal.variables}
         self._at = 0  # row of `spikes` that holds the oldest
-        constants = {**rule.constants, **signal.parameters}
         names = (*signal.variables, *signal.inputs, "s_now", *(f"s_{name}" for name in self.delays))
-        self._factor = Code.folded(f"_f = {rule.factor}", ("u",), constants, dt, "f_").function(("u",), ("_f",))
-        self._error = Code.folded(f"_e = {signal.error}", names, constants, dt, "e_").function(names, ("_e",))
-        self._traces = Code.folded(signal.traces, names, constants, dt, "t_").function(names, signal.variables)
+        self._factor = _Program(f"_f = {rule.factor}", ("u",), ("_f",), rule, dt)
+        self._error = _Program(f"_e = {signal.error}", names, ("_e",), rule, dt)
+        self._traces = _Program(signal.traces, names, signal.variables, rule, dt)
         self.forget()
         first = like.new_tensor([self._start[name] for name in signal.statistics], dtype=torch.float64)
         self.register_buffer("statistics", first[:, None].repeat(1, like.shape[0]))
@@ -117,18 +117,18 @@ class Postsynaptic(SampleState):
 
     def factor(self, u: Tensor) -> Tensor:
         """The declared factor f of potentials (B, units, ...)."""
-        return _full(self._factor(u)[0], u)
+        return _full(self._factor({"u": u}, u.dtype)["_f"], u)
 
     def step(self, now: Tensor, inputs: Mapping[str, Tensor]) -> None:
         """The neurons' spikes `now` (B, units, ...), 0 or 1, and the signal's inputs: everything to the step's end."""
         each = (-1, *(1,) * (now.dim() - 2))
         shared = [axis for axis in range(now.dim()) if axis != 1]
-        values: dict[str, Value] = {**inputs, "s_now": now}
+        values = {**inputs, "s_now": now}
         values |= zip(self.signal.statistics, (x.view(each) for x in self.statistics), strict=True)
         values |= zip(self.others, self.variables, strict=True)
         values |= {f"s_{name}": self._before(now, steps) for name, steps in self.delays.items()}
-        (err,) = self._error(**values)
-        after = dict(zip(self.signal.variables, self._traces(**values), strict=True))
+        err = self._error(values, now.dtype)["_e"]
+        after = self._traces(values, torch.float64 if self.signal.statistics else now.dtype)
         alpha = self.signal.filter
         self.tr_err += self.dt / alpha.rise * (_full(err, now) - self.tr_err)
         self.tr_err_flt += self.dt / alpha.decay * (self.tr_err - self.tr_err_flt)
@@ -164,6 +164,22 @@ def surrogate_derivative(spike_grad: Surrogate, distance: Tensor) -> Tensor:
         x = distance.detach().clone().requires_grad_()
         (derivative,) = torch.autograd.grad(spike_grad(x).sum(), x)
     return derivative
+
+
+class _Program:
+    """Statements as a function of the values that they use, all taken to one dtype: mixed ones are slow."""
+
+    def __init__(
+        self, code: str, names: tuple[str, ...], results: tuple[str, ...], rule: ThreeFactorRule, dt: float
+    ) -> None:
+        used = {node.id for node in ast.walk(ast.parse(code.strip())) if isinstance(node, ast.Name)} | set(results)
+        self.names, self.results = tuple(name for name in names if name in used), results
+        constants = {**rule.constants, **rule.signal.parameters}
+        self._run = Code.folded(code, self.names, constants, dt, "c_").function(self.names, results)
+
+    def __call__(self, values: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Value]:
+        results = self._run(*(values[name].to(dtype) for name in self.names))
+        return dict(zip(self.results, results, strict=True))
 
 
 def _full(value: Value, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:

@@ -31,12 +31,32 @@ class Spikes(NamedTuple):
     unit: Tensor
 
 
+class _Work(NamedTuple):
+    """Memory for a stretch of T steps.
+
+    Attributes:
+        state: what changes in every step.
+        spikes: (history + T, B, neurons).
+        factor: (alignment + T, B, exc), postsynaptic factor.
+        e: (T, B, exc), signal.
+        drive: (T, B, neurons), what input spikes add to g_ampa.
+        weights: (B, exc, neurons), what a spike of an excitatory neuron adds to it.
+    """
+
+    state: State
+    spikes: Tensor
+    factor: Tensor
+    e: Tensor
+    drive: Tensor
+    weights: Tensor
+
+
 class TensorStepper:
     """Takes the state of a batch through a stretch of steps in which no LPL weight changes.
 
     Args:
         batch: what is constant.
-        compiled: run the element-wise steps through `torch.compile`.
+        compiled: run the element-wise steps through `torch.compile`, and on a GPU whole windows as one graph.
     """
 
     def __init__(self, batch: Batch, *, compiled: bool = False) -> None:
@@ -57,6 +77,8 @@ class TensorStepper:
         if compiled:
             functions = [torch.compile(function, dynamic=False) for function in functions]
         self._find, self._step, self._meet, self._listen = functions
+        self._capture = compiled and batch.device.type == "cuda"
+        self._graph: tuple[_Work, torch.cuda.CUDAGraph] | None = None
 
     def _program(self, name: str, arguments: tuple[str, ...], results: tuple[str, ...]) -> Step:
         code, kind = self.batch.code[name], self.batch.kind(name)
@@ -76,48 +98,87 @@ class TensorStepper:
             clamp: (B, steps), what the excitatory potentials are set to at the end of each step.
         """
         b = self.batch
-        exc, past, alignment = b.exc, b.history, b.steps.alignment
-        spikes = b.like.new_zeros(past + steps, b.size, b.neurons)
-        spikes[:past] = state["spikes"].transpose(0, 1)
-        factor = b.like.new_empty(alignment + steps, b.size, exc)
-        factor[:alignment] = state["factor"].transpose(0, 1)
-        e = b.like.new_empty(steps, b.size, exc)
-        drive = self._drive(state, events, steps)
-        weights = self._recurrent(state)
-        for n in range(0, steps, b.block):
-            block = slice(n, min(n + b.block, steps))
-            held = None if clamp is None else clamp[:, block].T[..., None]
-            self._advance_block(state, block, spikes, factor[alignment:], e, drive, weights, held)
-        arrived = spikes[past - b.steps.axonal_delay :][:steps, :, :exc]
-        self._learn(state, "ext", events, factor[:steps], e)
+        past, alignment = b.history, b.steps.alignment
+        captured = self._captured(state, steps) if self._capture and clamp is None else None
+        work = self._work(state, steps) if captured is None else captured[0]
+        for name, value in work.state.items():
+            value.copy_(state[name])
+        work.spikes.zero_()
+        work.spikes[:past] = state["spikes"].transpose(0, 1)
+        work.factor[:alignment] = state["factor"].transpose(0, 1)
+        self._fill_drive(work.drive, state, events)
+        self._fill_weights(work.weights, state)
+        if captured is None:
+            self._run_blocks(work, clamp)
+        else:
+            captured[1].replay()
+        for name, value in work.state.items():
+            state[name].copy_(value)
+        arrived = work.spikes[past - b.steps.axonal_delay :][:steps, :, : b.exc]
+        self._learn(state, "ext", events, work.factor[:steps], work.e)
         if len(b.synapses["ee"].pre):
             step, line = torch.nonzero(arrived.reshape(steps, -1), as_tuple=True)
-            self._learn(state, "ee", Events(line, step), factor[:steps], e)
-        state["spikes"].copy_(spikes[steps:].transpose(0, 1))
-        state["factor"].copy_(factor[steps:].transpose(0, 1))
-        step, network, unit = torch.nonzero(spikes[past:], as_tuple=True)
+            self._learn(state, "ee", Events(line, step), work.factor[:steps], work.e)
+        state["spikes"].copy_(work.spikes[steps:].transpose(0, 1))
+        state["factor"].copy_(work.factor[steps:].transpose(0, 1))
+        step, network, unit = torch.nonzero(work.spikes[past:], as_tuple=True)
         return Spikes(network, step, unit)
 
-    def _drive(self, state: State, events: Events, steps: int) -> Tensor:
-        """(T, B, neurons), what input spikes add to g_ampa."""
+    def _work(self, state: State, steps: int) -> _Work:
+        b = self.batch
+        changing = (*NeuronState._fields, *b.rule.signal.variables, "tr_err", "tr_err_flt", "x", "y", "inhibition")
+        return _Work(
+            {name: torch.empty_like(state[name]) for name in changing},
+            b.like.new_zeros(b.history + steps, b.size, b.neurons),
+            b.like.new_zeros(b.steps.alignment + steps, b.size, b.exc),
+            b.like.new_zeros(steps, b.size, b.exc),
+            b.like.new_zeros(steps, b.size, b.neurons),
+            b.like.new_zeros(b.size, b.exc, b.neurons),
+        )
+
+    def _captured(self, state: State, steps: int) -> tuple[_Work, torch.cuda.CUDAGraph] | None:
+        """All blocks of a whole window as one CUDA graph: hundreds of small kernels with one launch."""
+        if steps != self.batch.steps.interval:
+            return None
+        if self._graph is None:
+            work = self._work(state, steps)
+            for name, value in work.state.items():
+                value.copy_(state[name])
+            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):  # what compiles and allocates must have done so before
+                for _ in range(2):
+                    self._run_blocks(work, None, blocks=2)
+            torch.cuda.current_stream().wait_stream(side)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                self._run_blocks(work, None)
+            self._graph = (work, graph)
+        return self._graph
+
+    def _run_blocks(self, work: _Work, clamp: Tensor | None, blocks: int | None = None) -> None:
+        steps, length = len(work.e), self.batch.block
+        with torch._dynamo.config.patch(suppress_errors=True):  # what cannot be compiled runs as it is
+            for n in range(0, steps if blocks is None else min(steps, blocks * length), length):
+                block = slice(n, min(n + length, steps))
+                self._advance_block(work, block, None if clamp is None else clamp[:, block].T[..., None])
+
+    def _fill_drive(self, drive: Tensor, state: State, events: Events) -> None:
+        """What input spikes add to g_ampa, into (T, B, neurons)."""
         b = self.batch
         synapses = b.synapses["ext"]
         event, synapse = synapses.pairs(events.line)
         network, unit = synapses.post[synapse] // b.exc, synapses.post[synapse] % b.exc
         place = (events.step[event] * b.size + network) * b.neurons + unit
-        drive = b.like.new_zeros(steps * b.size * b.neurons)
-        add_at(drive, place, state["ext/w"][synapse])
-        return drive.view(steps, b.size, b.neurons)
+        add_at(drive.zero_().view(-1), place, state["ext/w"][synapse])
 
-    def _recurrent(self, state: State) -> Tensor:
-        """(B, exc, neurons), what a spike of an excitatory neuron adds to g_ampa."""
+    def _fill_weights(self, weights: Tensor, state: State) -> None:
+        """What a spike of an excitatory neuron adds to g_ampa, into (B, exc, neurons)."""
         b = self.batch
-        weights = b.like.new_zeros(b.size, b.exc, b.neurons)
         weights[:, :, b.exc :] = b.exc_to_inh
         synapses = b.synapses["ee"]
         network = synapses.pre // b.exc
         weights[network, synapses.pre % b.exc, synapses.post % b.exc] = state["ee/w"]
-        return weights
 
     def _learn(self, state: State, name: str, events: Events, factor: Tensor, e: Tensor) -> None:
         """Add what the synapses of a projection have collected to their sums, and carry their state on."""
@@ -153,29 +214,19 @@ class TensorStepper:
         waiting[at.step, at.line // waiting.shape[2], at.line % waiting.shape[2]] = 1
 
     # --- a block ------------------------------------------------------------------------------------------------------
-    def _advance_block(
-        self,
-        state: State,
-        block: slice,
-        spikes: Tensor,
-        factor: Tensor,
-        e: Tensor,
-        drive: Tensor,
-        weights: Tensor,
-        clamp: Tensor | None,
-    ) -> None:
-        """Steps `block` of a stretch: fills `spikes`, `factor` and `e`, and changes `state` in place."""
-        b = self.batch
+    def _advance_block(self, work: _Work, block: slice, clamp: Tensor | None) -> None:
+        """Steps `block` of a stretch, in place; `clamp` (K, B, 1)."""
+        b, state, spikes = self.batch, work.state, work.spikes
         exc, past, count = b.exc, b.history, block.stop - block.start
         neurons = NeuronState(*(state[name] for name in NeuronState._fields))
 
         def remembered(steps: int) -> Tensor:
-            """What was spiked that many steps ago, (steps, B, neurons)."""
+            """What was spiked that many steps ago, (K, B, neurons)."""
             return spikes[past + block.start - steps :][:count]
 
         arrived = remembered(b.steps.axonal_delay)
         from_exc, from_inh = arrived[..., :exc].transpose(0, 1), arrived[..., exc:].transpose(0, 1)
-        ampa = drive[block] + torch.bmm(from_exc, weights).transpose(0, 1)
+        ampa = work.drive[block] + torch.bmm(from_exc, work.weights).transpose(0, 1)
         gaba = torch.bmm(from_inh, state["inhibition"]).transpose(0, 1)
         if self._plastic_inhibition:
             first = self._find(neurons, ampa, gaba)
@@ -186,14 +237,13 @@ class TensorStepper:
         for name, value in zip(NeuronState._fields, now, strict=True):
             state[name].copy_(value)
         spikes[past:][block] = spiked
-        factor[block] = factors
+        work.factor[b.steps.alignment :][block] = factors
         delayed = [remembered(steps)[..., :exc] for steps in b.steps.delays.values()]
         variables = [state[name] for name in b.rule.signal.variables]
         errors = (state["tr_err"], state["tr_err_flt"])
         parameters = list(b.parameters.values())
-        e[block], after_errors, after_variables = self._listen(
-            spiked[..., :exc], delayed, variables, parameters, errors
-        )
+        signal, after_errors, after_variables = self._listen(spiked[..., :exc], delayed, variables, parameters, errors)
+        work.e[block] = signal
         for name, value in zip(("tr_err", "tr_err_flt"), after_errors, strict=True):
             state[name].copy_(value)
         for name, value in zip(b.rule.signal.variables, after_variables, strict=True):
