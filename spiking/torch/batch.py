@@ -22,13 +22,12 @@ from spiking.parameters import ConductanceNeuron, InhibitoryPlasticity
 from spiking.rule import RuleSteps, ThreeFactorRule, lpl
 from spiking.torch.code import Code, Value
 from spiking.torch.neuron import neuron_code
-from spiking.torch.plasticity import Coefficients, Synapses
+from spiking.torch.plasticity import Coefficients, Synapses, UpdateNumbers, written
 
 State = dict[str, Tensor]
 """Of a batch, batch first: see `Batch.start`."""
 PLASTIC = ("ext", "ee")
 FEEDFORWARD_BLOCK = 100  # steps
-SMALL = 1e-32  # keeps a gradient of 0 divided by itself from being no number
 Shared = TypeVar("Shared")
 
 
@@ -287,26 +286,20 @@ class Batch:
 
     def _update(self, state: State, name: str, learning: bool) -> None:
         w, total, g2 = (state[f"{name}/{key}"] for key in ("w", "el_sum", "g2"))
-        gradient = total / self.steps.interval
+        numbers = self._numbers[name]
+        augmented = not isinstance(numbers.augmented, float) or numbers.augmented > 0
+        new, new_g2 = written(w, total / self.steps.interval, g2 if augmented else None, numbers, learning=learning)
+        w.copy_(new)
         total.zero_()
-        step = gradient
-        augmented = self.per_synapse(name, lambda m: m.rule.update.augment)
-        if not isinstance(augmented, float) or augmented:
-            fade = self.per_synapse(name, lambda m: np.exp(-m.rule.update.interval / m.rule.update.tau_rms))
-            torch.maximum(fade * g2, gradient.double() ** 2, out=g2)
-            divided = gradient / (torch.sqrt(g2) + SMALL).to(gradient)
-            step = divided if isinstance(augmented, float) else torch.where(augmented > 0, divided, gradient)
-        if not learning:
-            return
-        eta = self.per_synapse(name, lambda m: m.rule.update.eta)
-        if any(m.rule.update.tau_w is not None for m in self.members):
-            w -= w * eta * self.per_synapse(name, lambda m: _decay(m.rule))
-        w += eta * step
-        bounds = (
-            self.per_synapse(name, lambda m: -np.inf if m.rule.update.w_min is None else m.rule.update.w_min),
-            self.per_synapse(name, lambda m: np.inf if m.rule.update.w_max is None else m.rule.update.w_max),
-        )
-        torch.minimum(torch.maximum(w, w.new_tensor(bounds[0])), w.new_tensor(bounds[1]), out=w)
+        if new_g2 is not None:
+            g2.copy_(new_g2)
+
+    @cached_property
+    def _numbers(self) -> dict[str, UpdateNumbers]:
+        return {
+            name: UpdateNumbers(*(self.per_synapse(name, partial(_number, key)) for key in UpdateNumbers._fields))
+            for name in PLASTIC
+        }
 
 
 def _constant(name: str, member: Member) -> float:
@@ -321,9 +314,8 @@ def _initial(name: str, member: Member) -> float:
     return (member.start or {}).get(name, 0.0)
 
 
-def _decay(rule: ThreeFactorRule) -> float:
-    tau = rule.update.tau_w
-    return 0.0 if tau is None else -float(np.expm1(-rule.update.interval / tau))
+def _number(name: str, member: Member) -> float:
+    return float(getattr(UpdateNumbers.of(member.rule.update), name))
 
 
 def _inhibitory(member: Member) -> InhibitoryPlasticity:

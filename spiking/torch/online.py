@@ -23,8 +23,8 @@ import torch
 from torch import Size, Tensor
 
 from foundation.errors import RatespikeError, UsageError
-from spiking.rule import ThreeFactorRule, WeightUpdate
-from spiking.torch.plasticity import Backward, Coefficients, Presynaptic
+from spiking.rule import ThreeFactorRule
+from spiking.torch.plasticity import Backward, Coefficients, Presynaptic, UpdateNumbers, written
 from spiking.torch.postsynaptic import Postsynaptic, SampleState, Surrogate, surrogate_derivative
 
 NEGLIGIBLE = {torch.float64: 1e-17, torch.float32: 1e-7}  # of an eligibility, once it has decayed that far
@@ -261,7 +261,8 @@ class PlasticLayer(SampleState):
         self.total.zero_()
         if not torch.isfinite(gradient).all():
             raise RatespikeError(f"{self.name}.learn: the update is not finite; the weights are left as they were")
-        weight, self.g2 = updated(self.weight, gradient, self.g2, self.rule.update, self.eta)
+        numbers = UpdateNumbers.of(self.rule.update)._replace(eta=self.eta)
+        weight, self.g2 = written(self.weight, gradient, self.g2, numbers)
         self.weight.copy_(weight)
 
     # --- checkpoints --------------------------------------------------------------------------------------------------
@@ -282,25 +283,6 @@ def _filters(
     """The backward filter, and what is left of each of the last `memory` steps in el and el_flt, (memory, 2)."""
     like = torch.zeros(0, dtype=dtype, device=device)
     return Backward(k, like, block), like.new_tensor(k.eligibility.impulse_response(memory - 1)[::-1].copy())
-
-
-def updated(
-    weight: Tensor, gradient: Tensor, g2: Tensor | None, update: WeightUpdate, eta: float
-) -> tuple[Tensor, Tensor | None]:
-    """Weights and decaying maximum g² (None: the rule does not augment) at the end of a window, of one shape.
-
-    The equations are those of `spiking.rule.WeightUpdate`; `eta` takes the place of its learning rate.
-    """
-    step = gradient
-    if g2 is not None:
-        g2 = torch.maximum(math.exp(-update.interval / update.tau_rms) * g2, gradient.double() ** 2)
-        step = gradient / (g2.sqrt() + 1e-32).to(gradient)
-    if update.tau_w is not None:
-        weight = weight + eta * weight * math.expm1(-update.interval / update.tau_w)
-    weight = weight + eta * step
-    if update.w_min is not None or update.w_max is not None:
-        weight = weight.clamp(update.w_min, update.w_max)
-    return weight, g2
 
 
 def _broadcasts(shape: Size, to: Size) -> bool:

@@ -32,9 +32,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spiking.rule import ThreeFactorRule
+from spiking.rule import ThreeFactorRule, WeightUpdate
+from spiking.torch.code import Value
 from spiking.torch.filters import BlockFilter, LinearSystem
 
+SMALL = 1e-32  # keeps a gradient of 0, divided by itself, from being no number
 NEGLIGIBLE = {torch.float64: 1e-19, torch.float32: 1e-10}  # of an eligibility, by the end of a window
 
 
@@ -205,6 +207,50 @@ def _hand_on(
     """The eligibilities that a window leaves, from those that it found and those that arose in it."""
     M = np.linalg.matrix_power(k.eligibility.M, steps)
     return new + M[0, 0] * el, new_flt + M[1, 0] * el + M[1, 1] * el_flt
+
+
+# --- weights ----------------------------------------------------------------------------------------------------------
+class UpdateNumbers(NamedTuple):
+    """The numbers of a `spiking.rule.WeightUpdate`: each one for all synapses, or (n,)."""
+
+    eta: Value
+    augmented: Value  # 1 or 0
+    fade: Value  # what is left of g² after an interval
+    decay: Value  # share of a weight that is lost in it, per eta
+    w_min: Value
+    w_max: Value
+
+    @classmethod
+    def of(cls, update: WeightUpdate) -> UpdateNumbers:
+        """Those of one update."""
+        lost = 0.0 if update.tau_w is None else -math.expm1(-update.interval / update.tau_w)
+        w_min = -math.inf if update.w_min is None else update.w_min
+        w_max = math.inf if update.w_max is None else update.w_max
+        fade = math.exp(-update.interval / update.tau_rms)
+        return cls(update.eta, float(update.augment), fade, lost, w_min, w_max)
+
+
+def written(
+    w: Tensor, gradient: Tensor, g2: Tensor | None, k: UpdateNumbers, *, learning: bool = True
+) -> tuple[Tensor, Tensor | None]:
+    """Weights, and the decaying maximum g² of the gradient, at the end of a window (`spiking.rule.WeightUpdate`).
+
+    Args:
+        w: weights.
+        gradient: mean of eligibility times signal over the window, in the shape of the weights.
+        g2: in float64, since it is the square of a small number; None where no gradient is augmented.
+        k: numbers of the rule.
+        learning: whether the weights change; g² does anyway.
+    """
+    step = gradient
+    if g2 is not None:
+        g2 = torch.maximum(k.fade * g2, gradient.double() ** 2)
+        divided = gradient / (g2.sqrt() + SMALL).to(gradient)
+        step = divided if isinstance(k.augmented, float) else torch.where(k.augmented > 0, divided, gradient)
+    if learning:
+        w = w - k.eta * k.decay * w + k.eta * step
+        w = torch.minimum(torch.maximum(w, torch.as_tensor(k.w_min).to(w)), torch.as_tensor(k.w_max).to(w))
+    return w, g2
 
 
 # --- event form -------------------------------------------------------------------------------------------------------

@@ -217,8 +217,8 @@ def test_the_page_runs_as_it_stands(capsys):
     code = "".join(re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL))
     assert "attach_rule(" in code
     exec(compile(code, "three-factor-rules.md", "exec"), {})
-    (said,) = re.findall(r"# (0\.\d\d), (0\.\d\d)\n", code)
+    said = re.findall(r"# (0\.\d\d), (0\.\d\d)\n", code)
     printed = re.findall(r"(0\.\d\d) where inputs are rewarded, (0\.\d\d) elsewhere", capsys.readouterr().out)
-    assert printed == [said]
-    assert float(said[0]) > 0.45
-    assert float(said[1]) < 0.4
+    assert printed == said
+    assert len(said) == 2  # Brian2, then snnTorch
+    assert all(float(rewarded) > float(others) + 0.03 for rewarded, others in said)

@@ -2,7 +2,12 @@
 
 import copy
 import doctest
+import importlib.util
+import math
+import re
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -22,6 +27,7 @@ from spiking.torch.plasticity import Coefficients, Eligibility, Presynaptic
 from spiking.torch.postsynaptic import surrogate_derivative
 
 DT = 1e-3
+DOCS = Path(__file__).resolve().parents[3] / "docs"
 LPL = LPLSynapse.current(
     lambda_=0.7, phi=1.3, eta=0.2, xi=0.05, delta=1e-2, tau_mean=0.3, tau_sigma2=0.2, update_interval=0.02,
     prediction_delay=6e-3, axonal_delay=2e-3,
@@ -466,3 +472,47 @@ def test_doctests(module):
     failed, tried = doctest.testmod(module)
     assert tried
     assert not failed
+
+
+# --- what the documentation shows -------------------------------------------------------------------------------------
+def test_the_page_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "snntorch-layers.md").read_text(encoding="utf-8"), re.DOTALL)
+    scope: dict[str, Any] = {}
+    exec(compile(code, "snntorch-layers.md", "exec"), scope)
+    fresh, learned = scope["Net"](), scope["Net"]()
+    learned.load_state_dict(torch.load(tmp_path / "net.pt", weights_only=True))
+    assert torch.equal(learned.fc1.weight, scope["net"].fc1.weight)
+    assert learned.fc1.psp is not None
+    assert fresh.fc1.psp is None
+
+
+def example() -> Any:
+    spec = importlib.util.spec_from_file_location("plastic_layers", DOCS / "examples" / "plastic_layers.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look themselves up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_example_runs(tmp_path, capsys):
+    short = ["--images", "128", "--epochs", "1", "--shown", "0.1"]
+    results = example().main([*short, "--out", str(tmp_path / "figure.png")])
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    assert list(results) == ["untrained", "LPL", "predictive off"]
+    weights = [result.weights for result in results.values()]
+    assert not any(torch.equal(weights[a], weights[b]) for a, b in [(0, 1), (0, 2), (1, 2)])
+    assert all(math.isfinite(x) for result in results.values() for x in (*result.accuracy, *result.views))
+    assert len(capsys.readouterr().out.splitlines()) == 7
+    with pytest.raises(UsageError, match="--images: must be at least 64"):
+        example().main(["--images", "63"])
+
+
+@pytest.mark.slow
+def test_the_example_shows_what_the_page_says(tmp_path):
+    results = example().main(["--out", str(tmp_path / "figure.png")])
+    assert results["LPL"].accuracy[1] > results["untrained"].accuracy[1] + 0.04
+    assert results["LPL"].accuracy[1] > results["predictive off"].accuracy[1]
+    assert all(results["LPL"].views[k] < results["untrained"].views[k] - 0.03 for k in range(2))
