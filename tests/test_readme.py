@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+README = (DOCS.parent / "README.md").read_text(encoding="utf-8")
 
 
 def python_story() -> str:
@@ -37,10 +38,18 @@ def test_the_python_story_at_full_length_says_what_it_should(capsys: pytest.Capt
     assert cosine > shuffled + 0.3
 
 
-def test_files_that_the_readme_shows_exist() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        if not target.startswith("http"):
-            assert (Path(__file__).resolve().parents[1] / target).is_file(), target
+def test_the_code_of_the_page_on_torch_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "spiking-torch.md").read_text(), flags=re.DOTALL)
+    exec(compile(code.replace("20_000", "2_000"), "spiking-torch.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("[")
+
+
+@pytest.mark.parametrize("page", [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name)
+def test_files_that_a_page_shows_exist(page: Path) -> None:
+    targets = [t for t in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")) if not t.startswith("http")]
+    assert targets
+    for target in targets:
+        assert (page.parent / target).is_file(), target
 
 
 def test_every_command_of_the_table_exists() -> None:
