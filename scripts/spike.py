@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from foundation import config as configs
-from foundation.errors import UsageError
 from foundation.files import check_target, write_json
 from spiking.pairing import PairingProtocol
 from spiking.recording import NetworkRecord
 from spiking.simulation import RunConfig
 
-from .options import build_config, config_options, device_option, flag_values
+from .backends import Simulator, backend_options, prepare
+from .options import build_config, config_options, flag_values
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from spiking.analysis import NetworkSummary
-    from spiking.brian.network_simulator import BrianNetwork
-    from spiking.simulation import SimulateBatch
-    from spiking.stimuli import RateTrace
 
-BACKENDS = {"brian2": ("auto", "standalone", "cython", "numpy"), "torch": ("auto", "compiled", "eager")}
-CODEGEN = tuple(dict.fromkeys(name for names in BACKENDS.values() for name in names))
-LONG_RUN = 1000.0  # simulated s, from which on it is worth while to say how long a run will take
-TRIAL = 64  # networks of which the speed is measured
 SHORT: dict[str, Any] = {
     "network": {
         "duration": 600.0,
@@ -58,72 +48,6 @@ PAPER_CURVES = [
     ),
 ]
 """What Fig. 6 shows, as changes of `PairingProtocol`; without the pairings at 0.1 Hz, which alone take 1000 s."""
-
-
-def _backend(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The options that say what simulates, and how."""
-
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        options = (
-            click.option(
-                "--backend",
-                type=click.Choice(list(BACKENDS)),
-                default=default,
-                show_default=True,
-                help="what simulates: brian2, the definition; torch, much faster, many networks at once",
-            ),
-            click.option(
-                "--codegen",
-                type=click.Choice(CODEGEN),
-                default="auto",
-                show_default=True,
-                help="how. brian2: a C++ program, cython, or numpy; torch: compiled or eager; auto: compiled, if it "
-                "pays and a compiler is found",
-            ),
-            device_option,
-            click.option(
-                "--precision",
-                type=click.Choice(["float32", "float64"]),
-                help="of torch; brian2 has float64  [default: float32]",
-            ),
-        )
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-@dataclass(frozen=True)
-class _Simulator:
-    """What was asked for, checked."""
-
-    backend: str
-    codegen: str
-    device: str
-    precision: str | None
-
-    def __post_init__(self) -> None:
-        from foundation.devices import find_device
-
-        if self.codegen not in BACKENDS[self.backend]:
-            known = ", ".join(BACKENDS[self.backend])
-            raise UsageError(f"--codegen: must be one of {known} with {self.backend}, got '{self.codegen}'")
-        if self.backend == "brian2" and self.device != "cpu":
-            raise UsageError(f"--device: brian2 runs on the cpu, got '{self.device}'; use --backend torch")
-        if self.backend == "brian2" and self.precision == "float32":
-            raise UsageError("--precision: brian2 runs in float64; use --backend torch")
-        find_device(self.device, "--device")
-
-    def torch(self) -> dict[str, Any]:
-        """Arguments of the torch backend."""
-        from foundation.devices import find_device
-
-        return {
-            "precision": self.precision or "float32",
-            "device": find_device(self.device, "--device"),
-            "engine": self.codegen,
-        }
 
 
 @click.group()
@@ -159,7 +83,7 @@ def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="short: minutes, with fast traces and a stronger start, to see it learn; paper: the published simulation, "
     "hours  [default: short; with --config: paper]",
 )
-@_backend("brian2")
+@backend_options("brian2")
 @config_options(RunConfig, {"short": SHORT})
 def network(preset: str | None, file: Path | None, **given: Any) -> None:
     """Run the network of Halvagal & Zenke 2023, Fig. 5: five populations of Poisson inputs, LPL at the synapses from
@@ -175,7 +99,7 @@ def network(preset: str | None, file: Path | None, **given: Any) -> None:
 
 @command.command(short_help="The comparison of Fig. 5: all conditions, several seeds.")
 @_run_options
-@_backend("torch")
+@backend_options("torch")
 @config_options(RunConfig, {"sweep": SWEEP})
 def sweep(file: Path | None, **given: Any) -> None:
     """Run the network of Halvagal & Zenke 2023 under all conditions of Fig. 5, four seeds each, for 10,000 s with the
@@ -204,56 +128,14 @@ def _run(
     from spiking.simulation import run_networks
     from spiking.stimuli import load_rates, paper_rates
 
-    simulator = _Simulator(backend, codegen, device, precision)
+    simulator = Simulator(backend, codegen, device, precision)
     config = build_config(default, file, flag_values(RunConfig, flags))
     traces = paper_rates() if rates is None else load_rates(rates)
     check_target(out, *[path for path in (rates, file) if path is not None])
-    prepare = _prepare_torch if backend == "torch" else _prepare_brian
     simulate, name = prepare(simulator, config, traces)
     run_networks(config, traces, out, simulate, together=backend == "torch", backend=name, resume=resume)
     _print_summary(read_networks(out))
     click.echo(f"{out}: {config.seconds:g} s simulated; now `ratespike figure lpl-network {out} --out network.png`")
-
-
-def _prepare_brian(asked: _Simulator, config: RunConfig, traces: Sequence[RateTrace]) -> tuple[SimulateBatch, str]:
-    from spiking.brian.network_simulator import backend, choose
-    from spiking.simulation import alone
-
-    chosen, note = choose(asked.codegen, config.seconds)
-
-    def simulate(*network: Any) -> BrianNetwork:
-        if note:
-            click.echo(note, err=True)
-        return backend(chosen)(*network)
-
-    return alone(simulate), f"brian2, {chosen}"
-
-
-def _prepare_torch(asked: _Simulator, config: RunConfig, traces: Sequence[RateTrace]) -> tuple[SimulateBatch, str]:
-    import torch
-
-    from spiking.torch.network_simulator import backend, check_memory, measure_speed, native
-
-    arguments, members = asked.torch(), config.members
-    check_memory(members, len(traces) * config.network.population, **arguments)
-    where, engine = arguments["device"], arguments["engine"]
-    simulate = backend(**arguments, threads=torch.get_num_threads())
-    if config.seconds >= LONG_RUN:
-        speed = measure_speed(members if where.type == "cuda" else members[:TRIAL], traces, simulate)
-        click.echo(
-            f"{len(members)} networks, {config.seconds:g} simulated s at {speed:.0f} per s: "
-            f"about {_duration(config.seconds / speed)}"
-        )
-    if engine == "auto" and where.type == "cpu" and not native(where, engine):
-        click.echo("no C++ compiler (g++) found: running eagerly, some thirty times slower", err=True)
-    how = "compiled" if native(where, engine) else "eager" if engine == "eager" else where.type
-    return simulate, f"torch, {arguments['precision']}, {how}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 @command.command(short_help="Numbers of finished network runs.")
@@ -299,7 +181,7 @@ def _print_summary(records: list[NetworkRecord]) -> list[NetworkSummary]:
 @command.command(short_help="The pairing protocol of Fig. 6.")
 @config_options(PairingProtocol)
 @click.option("--paper", is_flag=True, help="all curves of Fig. 6, whatever frequency, intervals and traces are given")
-@_backend("brian2")
+@backend_options("brian2")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="the file of curves, HDF5")
 def stdp(paper: bool, codegen: str, backend: str, device: str, precision: str | None, out: Path, **flags: Any) -> None:
     """Pair spikes of a hundred inputs and a clamped neuron at a hundred intervals, as in Halvagal & Zenke 2023, Fig. 6.
@@ -310,7 +192,7 @@ def stdp(paper: bool, codegen: str, backend: str, device: str, precision: str | 
     from spiking.run_file import write_pairings
     from spiking.simulation import check_new
 
-    simulator = _Simulator(backend, codegen, device, precision)
+    simulator = Simulator(backend, codegen, device, precision)
     given = flag_values(PairingProtocol, flags)
     variants = [{**given, **curve} for curve in PAPER_CURVES] if paper else [given]
     protocols = [configs.from_mapping(PairingProtocol, values, "command line") for values in variants]

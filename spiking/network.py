@@ -170,6 +170,11 @@ class Projection:
         pre, post = np.nonzero(mask)
         return cls(pre.astype(np.int64), post.astype(np.int64), np.full(pre.size, w))
 
+    @classmethod
+    def none(cls) -> Projection:
+        """No synapse."""
+        return cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+
 
 @dataclass(frozen=True, eq=False)
 class Wiring:

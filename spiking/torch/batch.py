@@ -7,7 +7,7 @@ synapses, in every number of their rules, and in whether inhibition is plastic, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TypeVar
 
@@ -55,6 +55,9 @@ class Member:
     def of(cls, config: NetworkConfig, wiring: Wiring, lines: int) -> Member:
         """The paper's network. One without inhibition keeps its inhibitory neurons, unconnected, hence silent."""
         plastic = config.inhibitory if config.inhibition == "plastic" else None
+        if config.inhibition == "none":
+            nothing = Projection.none()
+            wiring = replace(wiring, ei=nothing, ie=nothing, ii=nothing)
         return cls(lpl(config.rule, config.dt), wiring, lines, config.inh, plastic)
 
 
@@ -97,6 +100,7 @@ class Batch:
         self.tau_inhibition: float = self._same("tau of inhibitory plasticity", lambda m: _inhibitory(m).tau)
         if first.rule.signal.inputs:
             raise UsageError(f"rule: its signal needs {first.rule.signal.inputs[0]}, which a network does not have")
+        self._check_inhibition()
         recurrent = any(getattr(m.wiring, name).pre.size for m in members for name in ("ei", "ie", "ii", "ee"))
         if recurrent and self.steps.axonal_delay < 1:
             raise UsageError("axonal_delay: must be at least one step in a recurrent network")
@@ -113,6 +117,15 @@ class Batch:
             if value != values[0]:
                 raise UsageError(f"{what}: must be the same in all networks of a batch, and differ in network {number}")
         return values[0]
+
+    def _check_inhibition(self) -> None:
+        """Inhibitory weights are dense matrices: a pair has one synapse, and a weight of 0 where it has none."""
+        for number, member in enumerate(self.members):
+            pairs = np.stack([member.wiring.ie.pre, member.wiring.ie.post], 1)
+            if len(np.unique(pairs, axis=0)) < len(pairs):
+                raise UsageError(f"wiring.ie: network {number} has two synapses between the same neurons")
+            if _inhibitory(member).w_min > 0:
+                raise UsageError(f"w_min: of inhibitory weights must not be above 0, got {_inhibitory(member).w_min}")
 
     @property
     def silent(self) -> int:

@@ -25,8 +25,7 @@ from spiking.torch.stepping import TensorStepper
 
 def pairing_member(protocol: PairingProtocol) -> Member:
     """The clamped neuron and its inputs, each with a synapse of its own."""
-    none = np.zeros(0, np.int64)
-    nothing = Projection(none, none, np.zeros(0))
+    nothing = Projection.none()
     every = np.arange(protocol.inputs)
     ext = Projection(every, np.zeros_like(every), np.full(protocol.inputs, protocol.w_0))
     rest = np.full(1, ConductanceNeuron().u_rest)

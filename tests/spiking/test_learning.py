@@ -38,12 +38,11 @@ CONFIG = NetworkConfig(duration=AFTER, augment_gradient=True, float32_traces=Tru
 def published_wiring(config):
     trace = np.load(DATA / "steptrace.npz")
     weights = {"ext": config.w_ext, "ei": config.w_ei, "ie": config.w_ie, "ii": config.w_ii}
-    none = np.zeros(0, np.int64)
     projections = {
         name: Projection(trace[f"{name}_pre"].astype(int), trace[f"{name}_post"].astype(int), w)
         for name, w in ((name, np.full(trace[f"{name}_pre"].size, w)) for name, w in weights.items())
     }
-    return Wiring(**projections, ee=Projection(none, none, np.zeros(0)), U=trace["initial_potential"])
+    return Wiring(**projections, ee=Projection.none(), U=trace["initial_potential"])
 
 
 @pytest.fixture(scope="module")
