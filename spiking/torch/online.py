@@ -16,6 +16,7 @@ first of a window; there is no window of step 0.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -63,17 +64,17 @@ class PlasticLayer(SampleState):
     signal_record: Tensor
 
     # --- what a kind of layer has to say ------------------------------------------------------------------------------
+    @abstractmethod
     def current(self, arrived: Tensor) -> Tensor:
         """Postsynaptic currents (B, out) of inputs (B, in)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def gradient(self, psp: Tensor, q: Tensor) -> Tensor:
         """Sum of psp times q over all pairs that share a weight, steps and samples; (T, B, in) and (T, B, out)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def expected(self, shape: Size) -> str | None:
         """Which shape an input must have, where `shape` will not do."""
-        raise NotImplementedError
 
     # --- life ---------------------------------------------------------------------------------------------------------
     def attach(

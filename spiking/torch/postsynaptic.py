@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ Surrogate = Callable[[Tensor], Tensor]
 """A spike as a function of the distance to the threshold, with a derivative: what `snntorch.surrogate` makes."""
 
 
-class SampleState(nn.Module):
+class SampleState(nn.Module, ABC):
     """A module whose buffers partly belong to the samples of a batch, and are None while there is no batch.
 
     All are in `state_dict`. Those of the samples take their shapes from the checkpoint that is loaded.
@@ -27,9 +28,9 @@ class SampleState(nn.Module):
     in_double: tuple[str, ...] = ()  # buffers that stay float64 whatever the rest is converted to
 
     @property
+    @abstractmethod
     def like(self) -> Tensor:
         """A tensor of the dtype and device of what belongs to the samples."""
-        raise NotImplementedError
 
     def forget(self) -> None:
         """Drop what belongs to the samples."""
