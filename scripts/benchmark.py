@@ -241,9 +241,9 @@ def _brian_networks(programs: ExitStack) -> dict[str, Simulated]:
 def _torch_networks(where: torch.device, networks: int) -> dict[str, Simulated]:
     from spiking.torch.network_simulator import TorchNetworks, check_memory, memory_needed
 
-    kind: dict[str, Any] = {"precision": "float32", "device": where, "engine": "auto"}
     runs: dict[str, Simulated] = {}
-    for count, simulated in ((1, 10.0), (networks, 2.0)):
+    for count, simulated, engine in ((1, 10.0, "auto"), (networks, 2.0, "auto"), (networks, 0.1, "eager")):
+        kind: dict[str, Any] = {"precision": "float32", "device": where, "engine": engine}
         configs = variations(_benchmark_config(augment_gradient=True), seed=range(count))
         check_memory(configs, 500, **kind)
         inputs = [InputSpikes(config, paper_rates()) for config in configs]
@@ -251,9 +251,9 @@ def _torch_networks(where: torch.device, networks: int) -> dict[str, Simulated]:
         simulator = TorchNetworks(configs, wirings, inputs[0].lines, **kind)
         events = [each.fired(0, round(simulated / configs[0].dt)) for each in inputs]
         run = partial(simulator.advance, simulator.start(), events, True)
-        runs[f"torch, {count} network{'s' * (count > 1)}, LPL"] = (run, count * simulated)
-    each = memory_needed(_benchmark_config(), 500, **kind)
-    click.echo(f"torch: memory reckoned with, per network: {each / 1e6:.1f} MB")
+        name = f"torch, {count} network{'s' * (count > 1)}, LPL{', eager' * (engine == 'eager')}"
+        runs[name] = (run, count * simulated)
+        click.echo(f"{name}: memory reckoned with, per network: {memory_needed(configs[0], 500, **kind) / 1e6:.1f} MB")
     return runs
 
 
