@@ -113,17 +113,20 @@ def _in_brian(asked: Simulator, config: RunConfig, traces: Sequence[RateTrace]) 
 def _in_torch(asked: Simulator, config: RunConfig, traces: Sequence[RateTrace]) -> tuple[SimulateBatch, str]:
     import torch
 
-    from spiking.torch.network_simulator import backend, check_memory, measure_speed, native
+    from spiking.torch.engines import compiled
+    from spiking.torch.network_simulator import backend, check_memory, measure_speed
 
-    arguments, members = asked.torch(), config.members
-    check_memory(members, len(traces) * config.network.population, **arguments)
-    where, engine = arguments["device"], arguments["engine"]
-    compiled = native(where, engine) or (where.type == "cuda" and engine != "eager")
+    arguments = asked.torch()
+    rate = sum(float(trace.values.mean()) for trace in traces) / len(traces)
+    counts = dict.fromkeys(config.variants, config.networks)
+    check_memory(counts, len(traces) * config.network.population, **arguments, input_rate=rate)
+    where, engine, members = arguments["device"], arguments["engine"], config.members
+    fast = compiled(where, engine)
     make = backend(**arguments, threads=torch.get_num_threads())
 
     def simulate(*networks: Any) -> BatchSimulator:
-        if not compiled and engine == "auto":
-            click.echo("no C++ compiler (g++) found: running eagerly, some thirty times slower", err=True)
+        if not fast and engine == "auto":
+            click.echo("no C++ compiler (g++) found: running eagerly, fifty times slower or worse", err=True)
         if config.seconds >= LONG_RUN:
             speed = measure_speed(members if where.type == "cuda" else members[:TRIAL], traces, make)
             click.echo(
@@ -132,7 +135,7 @@ def _in_torch(asked: Simulator, config: RunConfig, traces: Sequence[RateTrace]) 
             )
         return make(*networks)
 
-    return simulate, f"torch, {arguments['precision']}, {where.type}, {'compiled' if compiled else 'eager'}"
+    return simulate, f"torch, {arguments['precision']}, {where.type}, {'compiled' if fast else 'eager'}"
 
 
 def _duration(seconds: float) -> str:

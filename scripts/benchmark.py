@@ -218,7 +218,7 @@ Simulated = tuple[Timed, float]
 
 def _benchmark_config(**changes: Any) -> NetworkConfig:
     """The paper's network, with an initial weight at which it fires about as much as the trained one."""
-    return NetworkConfig(w_ext=W_BENCHMARK, eta=0.0, zeta=1e-12, **changes)
+    return NetworkConfig(w_ext=W_BENCHMARK, eta=0.0, zeta=0.0, **changes)
 
 
 def _brian_networks(programs: ExitStack) -> dict[str, Simulated]:
@@ -244,8 +244,8 @@ def _torch_networks(where: torch.device, networks: int) -> dict[str, Simulated]:
     runs: dict[str, Simulated] = {}
     for count, simulated, engine in ((1, 10.0, "auto"), (networks, 2.0, "auto"), (networks, 0.1, "eager")):
         kind: dict[str, Any] = {"precision": "float32", "device": where, "engine": engine}
+        check_memory({_benchmark_config(augment_gradient=True): count}, 500, **kind)
         configs = variations(_benchmark_config(augment_gradient=True), seed=range(count))
-        check_memory(configs, 500, **kind)
         inputs = [InputSpikes(config, paper_rates()) for config in configs]
         wirings = [draw_wiring(config, each.lines) for config, each in zip(configs, inputs, strict=True)]
         simulator = TorchNetworks(configs, wirings, inputs[0].lines, **kind)

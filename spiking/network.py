@@ -26,6 +26,7 @@ Integers = NDArray[np.int64]
 
 INPUT_BLOCK = 10.0  # s, of input that is drawn at once
 INHIBITION = ("plastic", "fixed", "none")
+STANDARD: dict[str, Any] = {"lambda_": 1.0, "phi": 1.0, "inhibition": "plastic"}
 CONDITIONS: dict[str, dict[str, Any]] = {
     "LPL": {},
     "Pred. off": {"phi": 0.0},
@@ -33,7 +34,7 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     "Inhib. off": {"inhibition": "none"},
     "Inhib. fixed": {"inhibition": "fixed"},
 }
-"""The conditions that the paper compares, as changes of a `NetworkConfig`."""
+"""The conditions that the paper compares, as changes of the standard one."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ class NetworkConfig:
                 raise UsageError(f"{name}: must be at least 1, got {getattr(self, name)}")
         if self.w_ext > 1:
             raise UsageError(f"w_ext: plastic weights lie in [0, 1], got {self.w_ext}")
+        if self.inhibition == "plastic" and self.w_ie > self.inhibitory.w_max:
+            raise UsageError(f"w_ie: plastic weights lie in [0, {self.inhibitory.w_max:g}], got {self.w_ie}")
         self.neuron.check(self.dt)
         interval = self.rule.steps(self.dt).update_interval
         whole_steps("duration", self.duration, self.dt)
@@ -128,12 +131,9 @@ class NetworkConfig:
         """The paper's name of this condition, or what tells it from the default."""
         own = (self.lambda_, self.phi, self.inhibition)
         for name, changes in CONDITIONS.items():
-            if own == tuple(changes.get(key, default) for key, default in _STANDARD.items()):
+            if own == tuple(changes.get(key, default) for key, default in STANDARD.items()):
                 return name
         return f"λ = {self.lambda_:g}, φ = {self.phi:g}, inhibition {self.inhibition}"
-
-
-_STANDARD = {"lambda_": 1.0, "phi": 1.0, "inhibition": "plastic"}
 
 
 def variations(config: NetworkConfig, **values: Sequence[Any]) -> list[NetworkConfig]:
@@ -146,6 +146,9 @@ def variations(config: NetworkConfig, **values: Sequence[Any]) -> list[NetworkCo
         UsageError: the values of a field are not as many as those of the others, or there is no such field.
     """
     known = {f.name for f in fields(NetworkConfig)}
+    for name, each in values.items():
+        if not hasattr(each, "__len__"):
+            raise UsageError(f"{name}: must be a list with one value for each network, got {each!r}")
     sizes = {name: len(each) for name, each in values.items()}
     for name, size in sizes.items():
         first = next(iter(sizes))

@@ -20,6 +20,7 @@ import ast
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from keyword import iskeyword
 from numbers import Real
 from typing import NamedTuple
 
@@ -127,6 +128,7 @@ class ThreeFactorRule:
         names = [*self.constants, *signal.parameters, *signal.variables, *signal.inputs, *GIVEN]
         names += [f"s_{name}" for name in signal.delays]
         for name in (*names, "u"):
+            check_name("ThreeFactorRule", name)
             if [*names, "u"].count(name) > 1:
                 raise UsageError(f"ThreeFactorRule: {name!r} has two meanings")
         known = set(names)
@@ -176,16 +178,10 @@ def check_code(
         tree = ast.parse(code.strip(), mode="eval" if expression else "exec")
     except SyntaxError as error:
         raise UsageError(f"{where}: not {'an expression' if expression else 'statements'} ({error.msg})") from None
-    names = set(known) | set(assigned) | set(FUNCTIONS)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            if node.id in known and node.id not in assigned:
-                raise UsageError(f"{where}: must not assign to {node.id}")
-            names.add(node.id)
     for node in ast.walk(tree):
         if not isinstance(node, _ALLOWED):
-            line = ast.unparse(tree).replace("\n", "; ")
-            raise UsageError(f"{where}: must not use {type(node).__name__}: {line}")
+            text = ast.unparse(tree).replace("\n", "; ")
+            raise UsageError(f"{where}: must not use {type(node).__name__}: {text}")
         if isinstance(node, ast.Compare) and len(node.ops) > 1:
             raise UsageError(f"{where}: one comparison at a time: {ast.unparse(node)}")
         if isinstance(node, ast.Assign) and len(node.targets) > 1:
@@ -194,10 +190,32 @@ def check_code(
             isinstance(node.value, bool) or not isinstance(node.value, (int, float))
         ):
             raise UsageError(f"{where}: numbers alone: {ast.unparse(node)}")
-        if isinstance(node, ast.Name) and node.id not in names:
-            raise UsageError(f"{where}: unknown name {node.id!r}; known are {', '.join(sorted(known))}")
         if isinstance(node, ast.Call) and not (isinstance(node.func, ast.Name) and node.func.id in FUNCTIONS):
             raise UsageError(f"{where}: can call {', '.join(FUNCTIONS)} alone: {ast.unparse(node)}")
+    names = set(known) | set(assigned) | set(FUNCTIONS)
+    lines: list[ast.AST] = [tree.body] if isinstance(tree, ast.Expression) else [*ast.iter_child_nodes(tree)]
+    for line in lines:
+        _check_names(where, line, names, known)
+        for node in ast.walk(line):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                check_name(where, node.id)
+                if node.id in known and node.id not in assigned:
+                    raise UsageError(f"{where}: must not assign to {node.id}")
+                names.add(node.id)  # from here on
+
+
+def _check_names(where: str, line: ast.AST, names: set[str], known: set[str]) -> None:
+    for node in ast.walk(line):
+        used = node.target if isinstance(node, ast.AugAssign) else node
+        reads = isinstance(used, ast.Name) and (used is not node or isinstance(used.ctx, ast.Load))
+        if isinstance(used, ast.Name) and reads and used.id not in names:
+            raise UsageError(f"{where}: unknown name {used.id!r}; known are {', '.join(sorted(known))}")
+
+
+def check_name(where: str, name: str) -> None:
+    """Make sure that a rule may call something so; raises `UsageError`."""
+    if not name.isidentifier() or iskeyword(name) or name in FUNCTIONS or name.startswith("_"):
+        raise UsageError(f"{where}: {name!r} is no name for a number")
 
 
 _ALLOWED = (

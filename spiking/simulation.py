@@ -18,7 +18,7 @@ from foundation.errors import RatespikeError, StoppedError, UsageError
 from foundation.files import check_target
 from foundation.progress import bar
 from foundation.stopping import stop_requests
-from spiking.network import CONDITIONS, InputSpikes, NetworkConfig, Segment, Wiring, draw_wiring, segments
+from spiking.network import CONDITIONS, STANDARD, InputSpikes, NetworkConfig, Segment, Wiring, draw_wiring, segments
 from spiking.parameters import whole_steps
 from spiking.run_file import FinishedRun, write_networks
 from spiking.run_folder import RunFolder
@@ -100,33 +100,43 @@ class RunConfig:
     recording: RecordingConfig = field(default_factory=RecordingConfig)
     networks: int = setting(1, "how many networks (under every condition); number k of them has the seed plus k")
     conditions: str = setting(
-        "", f"conditions of Fig. 5 to compare, with commas between them: all, or some of {', '.join(CONDITIONS)}"
+        "",
+        "conditions of Fig. 5 to compare, which set lambda, phi and inhibition, with commas between them: all, or some "
+        f"of {', '.join(CONDITIONS)}",
     )
 
     def __post_init__(self) -> None:
         check_kinds(self)
         if self.networks < 1:
             raise UsageError(f"networks: must be at least 1, got {self.networks}")
-        _ = self.members
+        _ = self.variants
+
+    @property
+    def variants(self) -> list[NetworkConfig]:
+        """The network under every condition."""
+        if not self.conditions:
+            return [self.network]
+        names = [name.strip() for name in self.conditions.split(",")]
+        for name in names:
+            if name not in CONDITIONS and names != ["all"]:
+                raise UsageError(
+                    f"conditions: must be all, or some of {', '.join(CONDITIONS)}, got '{self.conditions}'"
+                )
+        chosen = list(CONDITIONS) if names == ["all"] else names
+        if len(set(chosen)) < len(chosen):
+            raise UsageError(f"conditions: each once, got '{self.conditions}'")
+        return [replace(self.network, **{**STANDARD, **CONDITIONS[name]}) for name in chosen]
 
     @property
     def members(self) -> list[NetworkConfig]:
         """The config of every network: condition by condition, seed by seed."""
-        names = [name.strip() for name in self.conditions.split(",") if name.strip()]
-        for name in names:
-            if name not in CONDITIONS and names != ["all"]:
-                raise UsageError(f"conditions: must be all, or some of {', '.join(CONDITIONS)}, got '{name}'")
-        chosen = list(CONDITIONS) if names == ["all"] else names
-        if len(set(chosen)) < len(chosen):
-            raise UsageError(f"conditions: each once, got {self.conditions}")
-        changes = [CONDITIONS[name] for name in chosen] or [{}]
         seeds = range(self.network.seed, self.network.seed + self.networks)
-        return [replace(self.network, seed=seed, **change) for change in changes for seed in seeds]
+        return [replace(variant, seed=seed) for variant in self.variants for seed in seeds]
 
     @property
     def seconds(self) -> float:
         """Simulated s in all."""
-        return len(self.members) * (self.network.priming + self.network.duration)
+        return len(self.variants) * self.networks * (self.network.priming + self.network.duration)
 
 
 Simulate = Callable[[NetworkConfig, Wiring, int], NetworkSimulator]

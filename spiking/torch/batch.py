@@ -27,6 +27,7 @@ from spiking.torch.plasticity import Coefficients, Synapses, UpdateNumbers, writ
 State = dict[str, Tensor]
 """Of a batch, batch first: see `Batch.start`."""
 PLASTIC = ("ext", "ee")
+ENDS = {"ext": ("lines", "exc"), "ei": ("exc", "inh"), "ie": ("inh", "exc"), "ii": ("inh", "inh"), "ee": ("exc", "exc")}
 FEEDFORWARD_BLOCK = 100  # steps
 Shared = TypeVar("Shared")
 
@@ -100,7 +101,7 @@ class Batch:
         self.tau_inhibition: float = self._same("tau of inhibitory plasticity", lambda m: _inhibitory(m).tau)
         if first.rule.signal.inputs:
             raise UsageError(f"rule: its signal needs {first.rule.signal.inputs[0]}, which a network does not have")
-        self._check_inhibition()
+        self._check_wirings()
         recurrent = any(getattr(m.wiring, name).pre.size for m in members for name in ("ei", "ie", "ii", "ee"))
         if recurrent and self.steps.axonal_delay < 1:
             raise UsageError("axonal_delay: must be at least one step in a recurrent network")
@@ -118,9 +119,21 @@ class Batch:
                 raise UsageError(f"{what}: must be the same in all networks of a batch, and differ in network {number}")
         return values[0]
 
-    def _check_inhibition(self) -> None:
+    def _check_wirings(self) -> None:
         """Inhibitory weights are dense matrices: a pair has one synapse, and a weight of 0 where it has none."""
+        sizes = {"lines": self.lines, "exc": self.exc, "inh": self.inh}
         for number, member in enumerate(self.members):
+            for name, ends in ENDS.items():
+                synapses: Projection = getattr(member.wiring, name)
+                pre, post, w = synapses.pre, synapses.post, synapses.w
+                if not pre.shape == post.shape == w.shape:
+                    raise UsageError(f"wiring.{name}: network {number} has {pre.size} inputs for {post.size} targets")
+                for end, index in zip(ends, (pre, post), strict=True):
+                    if index.size and not (index.min() >= 0 and index.max() < sizes[end]):
+                        raise UsageError(
+                            f"wiring.{name}: network {number} has {sizes[end]} {end}, and synapses of number "
+                            f"{index.min()} to {index.max()}"
+                        )
             pairs = np.stack([member.wiring.ie.pre, member.wiring.ie.post], 1)
             if len(np.unique(pairs, axis=0)) < len(pairs):
                 raise UsageError(f"wiring.ie: network {number} has two synapses between the same neurons")
@@ -166,7 +179,7 @@ class Batch:
             "traces": (signal.traces, known),
         }
         folded = {
-            name: Code.folded(text, variables, self.constants, self.dt, f"{name}_")
+            name: Code.folded(text, variables, self.constants, self.dt, f"_{name}")
             for name, (text, variables) in texts.items()
         }
         return {**neuron_code(self.neuron, self.dt), **folded}
@@ -258,12 +271,13 @@ class Batch:
     def start(self) -> State:
         """The state at step 0.
 
-        ``U, g_ampa, g_nmda, g_gaba, thr`` (B, exc + inh): neurons, the excitatory ones first. The signal's variables,
-        ``tr_err`` and ``tr_err_flt`` (B, exc). ``spikes`` (B, history, exc + inh), 0 or 1, the last steps, oldest
-        first; ``factor`` (B, alignment, exc) likewise. ``x`` (B, exc), ``y`` (B, inh): traces of inhibitory plasticity.
-        ``inhibition`` (B, inh, exc + inh): weights from inhibitory neurons. For each of `PLASTIC`: ``<name>/w``,
-        ``el``, ``el_flt``, ``el_sum``, ``g2``, all (n,), of the synapses of the batch; ``trace`` and ``psp`` (lines,);
-        ``pending`` (B, alignment, lines of one network), spikes that have arrived and wait for the alignment.
+        ``U, g_ampa, g_nmda, g_gaba, thr`` (B, exc + inh): neurons, the excitatory ones first. ``signal/<name>`` (B,
+        exc): the signal's variables; ``tr_err`` and ``tr_err_flt`` likewise. ``spikes`` (B, history, exc + inh), 0 or
+        1, the last steps, oldest first; ``factor`` (B, alignment, exc) likewise. ``x`` (B, exc), ``y`` (B, inh):
+        traces of inhibitory plasticity. ``inhibition`` (B, inh, exc + inh): weights from inhibitory neurons. For each
+        of `PLASTIC`: ``<name>/w``, ``el``, ``el_flt``, ``el_sum``, ``g2``, all (n,), of the synapses of the batch;
+        ``trace`` and ``psp`` (lines,); ``pending`` (B, alignment, lines of one network), spikes that have arrived and
+        wait for the alignment.
         """
         zeros = self.like.new_zeros
         size, exc, alignment = self.size, self.exc, self.steps.alignment
@@ -272,7 +286,9 @@ class Batch:
         state["U"][:, :exc] = torch.from_numpy(np.stack([m.wiring.U for m in self.members])).to(self.like)
         for name in self.rule.signal.variables:
             initial = self.each(partial(_initial, name))
-            state[name] = torch.as_tensor(initial).expand(size, exc).to(self.device, self.kind(name)).contiguous()
+            state[f"signal/{name}"] = (
+                torch.as_tensor(initial).expand(size, exc).to(self.device, self.kind(name)).contiguous()
+            )
         state |= {name: zeros(size, exc) for name in ("tr_err", "tr_err_flt", "x")}
         state["y"] = zeros(size, self.inh)
         state["spikes"] = zeros(size, self.history, self.neurons, dtype=torch.uint8)

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import ast
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from foundation.errors import UsageError
 
 Value = float | Tensor
 Program = Callable[..., Any]
@@ -44,7 +48,10 @@ class Code:
             variables: names whose values change.
             constants: what the other names stand for.
             dt: s.
-            prefix: of the names of the parts.
+            prefix: of the names of the parts; names of a rule do not begin with an underscore, this one should.
+
+        Raises:
+            UsageError: a part has no value, such as a division by 0.
         """
         lines = [_plain(line) for line in ast.parse(code.strip()).body]
         assigned = {ast.unparse(node) for line in lines for node in ast.walk(line) if _is_target(node)}
@@ -55,8 +62,9 @@ class Code:
         """A function of tensors `arguments` that returns the tuple of `results`."""
         returned = ast.Tuple([ast.Name(name, ast.Load()) for name in results], ast.Load())
         signature = ast.arguments([], [ast.arg(name) for name in arguments], None, [], [], None, [])
-        module = ast.Module([ast.FunctionDef("program", signature, [*self.lines, ast.Return(returned)], [])], [])
-        scope: dict[str, Any] = {**self.constants, **_FUNCTIONS}
+        lines = [_Comparisons().visit(deepcopy(line)) for line in self.lines]
+        module = ast.Module([ast.FunctionDef("program", signature, [*lines, ast.Return(returned)], [])], [])
+        scope: dict[str, Any] = {**self.constants, **_FUNCTIONS, **_COMPARISONS}
         exec(compile(ast.fix_missing_locations(module), "<code of a model>", "exec"), scope)
         program: Program = scope["program"]
         return program
@@ -98,7 +106,10 @@ class _Folder(ast.NodeTransformer):
         if names & self.variables or (isinstance(node, ast.Name) and node.id in _FUNCTIONS):
             return super().generic_visit(node)
         text = compile(ast.Expression(node), "<constants of a model>", "eval")
-        value = eval(text, {}, self.known)
+        try:
+            value = eval(text, {}, self.known)
+        except (ArithmeticError, ValueError, TypeError) as error:
+            raise UsageError(f"rule: {ast.unparse(node)} cannot be worked out ({error})") from None
         name = f"{self.prefix}{len(self.found)}"
         self.found[name] = value if isinstance(value, Tensor) else float(value)
         return ast.Name(name, ast.Load())
@@ -120,10 +131,8 @@ def _clip(x: Value, low: Value, high: Value) -> Value:
 
 
 def _int(x: Value) -> Value:
-    """As in Brian2: 1 where a condition holds, 0 elsewhere. A tensor of truth values multiplies as such."""
-    if isinstance(x, Tensor):
-        return x if x.dtype == torch.bool else torch.trunc(x)
-    return float(math.trunc(x))
+    """As in Brian2; of a comparison, which is 1 or 0, nothing changes."""
+    return torch.trunc(x) if isinstance(x, Tensor) else float(math.trunc(x))
 
 
 def _single(x: Value) -> Value:
@@ -131,6 +140,37 @@ def _single(x: Value) -> Value:
 
 
 _FUNCTIONS: dict[str, Any] = {"exp": _exp, "abs": abs, "sqrt": _sqrt, "clip": _clip, "int": _int, "single": _single}
+
+
+class _Comparisons(ast.NodeTransformer):
+    """Comparisons as calls of what gives numbers, 1 and 0: truth values of tensors cannot be added or subtracted."""
+
+    def visit_Compare(self, node: ast.Compare) -> ast.expr:  # the name that ast calls
+        self.generic_visit(node)
+        name = f"_{type(node.ops[0]).__name__}"
+        return ast.Call(ast.Name(name, ast.Load()), [node.left, *node.comparators], [])
+
+
+def _comparison(compare: Callable[[Any, Any], Any]) -> Program:
+    def number(x: Value, y: Value) -> Value:
+        like = x if isinstance(x, Tensor) else y
+        return compare(x, y).to(like.dtype) if isinstance(like, Tensor) else float(compare(x, y))
+
+    return number
+
+
+_COMPARISONS = {
+    f"_{kind.__name__}": _comparison(compare)
+    for kind, compare in (
+        (ast.Lt, operator.lt), (ast.LtE, operator.le), (ast.Gt, operator.gt), (ast.GtE, operator.ge),
+        (ast.Eq, operator.eq), (ast.NotEq, operator.ne),
+    )
+}  # fmt: skip
+
+
+def full(value: Value, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """`value` in the shape of `like`: code need not use anything that differs from neuron to neuron."""
+    return torch.as_tensor(value, device=like.device).to(dtype or like.dtype).expand(like.shape)
 
 
 # --- C++ --------------------------------------------------------------------------------------------------------------

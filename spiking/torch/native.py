@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from itertools import pairwise
@@ -25,7 +26,7 @@ import pooch
 import torch
 from torch import Tensor
 
-from foundation.errors import RatespikeError
+from foundation.errors import RatespikeError, UsageError
 from foundation.files import write_bytes
 from spiking.neuron import CONDUCTANCE_VARIABLES
 from spiking.torch.batch import PLASTIC, Batch, State
@@ -49,7 +50,10 @@ RATIOS = ("rise", "decay", "fade")
 
 def compiler() -> list[str] | None:
     """The C++ compiler of $CXX, or g++, if it is found."""
-    command = shlex.split(os.environ.get("CXX", "")) or ["g++"]
+    try:
+        command = shlex.split(os.environ.get("CXX", "")) or ["g++"]
+    except ValueError:  # a quotation without an end
+        return None
     return command if shutil.which(command[0]) else None
 
 
@@ -89,7 +93,7 @@ class NativeStepper:
             "delay_steps": torch.tensor([*b.steps.delays.values()], dtype=torch.int64),
             "exc_to_inh": b.exc_to_inh, "zeta": b.inhibition["zeta"], "target": b.inhibition["target"],
             "w_min": b.inhibition["w_min"], "w_max": b.inhibition["w_max"],
-            "plastic": (b.inhibition["zeta"] > 0).flatten(1).any(1).to(torch.uint8),
+            "plastic": torch.tensor([m.inhibitory is not None for m in b.members], dtype=torch.uint8),
             "growth": torch.tensor([m.rule.growth for m in b.members], dtype=b.dtype),
             **{f"par_{name}": value for name, value in b.parameters.items()},
         }  # fmt: skip
@@ -100,9 +104,10 @@ class NativeStepper:
         return found
 
     def advance(self, state: State, events: Events, steps: int, clamp: Tensor | None = None) -> Spikes:
-        """As `TensorStepper.advance`; `events` in the order of networks, and within one in that of time."""
+        """As `TensorStepper.advance`."""
         b, k = self.batch, self.batch.coefficients
-        network = events.line // b.lines
+        network, order = torch.sort(events.line // b.lines, stable=True)
+        events = Events(events.line[order], events.step[order])
         start = torch.searchsorted(network, torch.arange(b.size + 1))
         first = max(0, steps - self._memory)
         capacity = b.neurons * (steps // b.silent + 1)
@@ -120,7 +125,7 @@ class NativeStepper:
             "kernels": torch.from_numpy(k.eligibility.impulse_response(steps - 1)[::-1].copy()),
             "clamp": None if clamp is None else clamp.to(b.dtype).contiguous(),
         }  # fmt: skip
-        values |= {f"var_{name}": state[name] for name in b.rule.signal.variables}
+        values |= {f"var_{name}": state[f"signal/{name}"] for name in b.rule.signal.variables}
         fields = {name: _pass(values[name]) for name, _ in self._structure._fields_}
         arguments = self._structure(**fields)
         bounds = np.linspace(0, b.size, min(self.threads, b.size) + 1).astype(int)
@@ -228,15 +233,18 @@ def _load(source: str) -> ctypes.CDLL:
         raise RatespikeError("no C++ compiler (g++) found")
     key = sha256("\n".join([source, *FLAGS, *command, platform.platform(), _processor()]).encode()).hexdigest()
     path = Path(pooch.os_cache("ratespike")) / "programs" / f"{key[:32]}.so"
-    if not path.exists():
-        with tempfile.TemporaryDirectory() as folder:
-            made, text = Path(folder) / "program.so", Path(folder) / "program.cpp"
-            text.write_text(source)
-            done = subprocess.run([*command, *FLAGS, "-o", made, text], capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise RatespikeError(f"{' '.join(command)} fails: {done.stderr.strip().splitlines()[-1:]}")
+    with suppress(OSError):  # not there, or damaged
+        return ctypes.CDLL(str(path))
+    with tempfile.TemporaryDirectory() as folder:
+        made, text = Path(folder) / "program.so", Path(folder) / "program.cpp"
+        text.write_text(source)
+        done = subprocess.run([*command, *FLAGS, "-o", made, text], capture_output=True, text=True, check=False)
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or ["without a word"]
+            raise RatespikeError(f"{' '.join(command)} fails: {next((x for x in lines if 'error' in x), lines[0])}")
+        with suppress(OSError, RatespikeError, UsageError):  # a folder that cannot be written: then without it
             write_bytes(path, made.read_bytes())
-    return ctypes.CDLL(str(path))
+        return ctypes.CDLL(str(made))  # stays loaded when the file goes
 
 
 def _processor() -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any
@@ -20,15 +22,14 @@ from spiking.simulation import LONGEST, Piece, SimulateBatch
 from spiking.simulation import State as Arrays
 from spiking.stimuli import RateTrace, SpikeEvents
 from spiking.torch.batch import PLASTIC, Batch, Member, State
-from spiking.torch.native import NativeStepper, compiler
+from spiking.torch.engines import dtype_of, make_stepper, native
 from spiking.torch.neuron import NeuronState
 from spiking.torch.plasticity import Events
-from spiking.torch.stepping import Spikes, TensorStepper
+from spiking.torch.stepping import Spikes
 
-ENGINES = ("auto", "compiled", "eager")
-PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 SYNAPSE = ("w", "el", "el_flt", "el_sum", "g2")
-INPUT_RATE = 8.0  # Hz per input, of which memory is reckoned with
+INPUT_RATE = 8.0  # Hz per input, with which memory is reckoned where nobody knows better
+OUTPUT_RATE = 20.0  # Hz per neuron, likewise
 
 
 class TorchNetworks:
@@ -60,22 +61,17 @@ class TorchNetworks:
         engine: str = "auto",
         threads: int = 1,
     ) -> None:
-        for name, value, known in (("precision", precision, PRECISIONS), ("engine", engine, ENGINES)):
-            if value not in known:
-                raise UsageError(f"{name}: must be one of {', '.join(known)}, got '{value}'")
-        if threads < 1:
-            raise UsageError(f"threads: must be at least 1, got {threads}")
+        if not configs:
+            raise UsageError("networks: there is none")
+        if len(wirings) != len(configs):
+            raise UsageError(f"wirings: {len(wirings)} of them for {len(configs)} networks")
         if any(config.dt != configs[0].dt for config in configs):
             raise UsageError("dt: must be the same in all networks of a batch")
-        where, dtype = torch.device(device), PRECISIONS[precision]
-        check_memory(configs, lines, precision=precision, device=where, engine=engine)
+        where, dtype = torch.device(device), dtype_of(precision)
+        check_memory(Counter(configs), lines, precision=precision, device=where, engine=engine)
         members = [Member.of(config, wiring, lines) for config, wiring in zip(configs, wirings, strict=True)]
         self.batch = Batch(members, configs[0].neuron, configs[0].dt, dtype, where)
-        self.stepper: NativeStepper | TensorStepper
-        if native(where, engine):
-            self.stepper = NativeStepper(self.batch, threads=threads)
-        else:
-            self.stepper = TensorStepper(self.batch, compiled=engine != "eager" and where.type == "cuda")
+        self.stepper = make_stepper(self.batch, engine, threads)
 
     def __enter__(self) -> TorchNetworks:
         return self
@@ -89,6 +85,7 @@ class TorchNetworks:
 
     def advance(self, states: Sequence[Arrays], arrivals: Sequence[SpikeEvents], learning: bool) -> list[Piece]:
         """The networks after the steps of `arrivals`, which begin with one in which weights are written."""
+        self._check(states, arrivals)
         state, interval = self._join(states), self.batch.steps.interval
         cuts = sorted({0, *range(1, arrivals[0].steps, interval), arrivals[0].steps})
         found: list[Spikes] = []
@@ -99,6 +96,16 @@ class TorchNetworks:
                 self.batch.update(state, learning)
         spikes_of = self._spikes(found)
         return [Piece(after, spikes, {}) for after, spikes in zip(self._split(state), spikes_of, strict=True)]
+
+    def _check(self, states: Sequence[Arrays], arrivals: Sequence[SpikeEvents]) -> None:
+        if not len(states) == len(arrivals) == self.batch.size:
+            raise UsageError(f"{len(states)} states and {len(arrivals)} arrivals for {self.batch.size} networks")
+        for number, events in enumerate(arrivals):
+            if (events.lines, events.steps) != (self.batch.lines, arrivals[0].steps):
+                raise UsageError(
+                    f"arrivals: network {number} has {events.lines} lines and {events.steps} steps, should have "
+                    f"{self.batch.lines} and {arrivals[0].steps}"
+                )
 
     def _windows(self, arrivals: Sequence[SpikeEvents], cuts: list[int]) -> Iterator[tuple[int, int, Events]]:
         """First step, end and events of every stretch between two cuts; events by network, then by time."""
@@ -129,7 +136,9 @@ class TorchNetworks:
         for name in NeuronState._fields:
             yield f"exc/{name}", arrays[name], (k, slice(0, b.exc))
             yield f"inh/{name}", arrays[name], (k, slice(b.exc, None))
-        for name in (*b.rule.signal.variables, "tr_err", "tr_err_flt"):
+        for name in b.rule.signal.variables:
+            yield f"ext.post/{name}", arrays[f"signal/{name}"], k
+        for name in ("tr_err", "tr_err_flt"):
             yield f"ext.post/{name}", arrays[name], k
         yield "ext.post/factor_past", arrays["factor"], k
         yield "spikes_past", arrays["spikes"], k
@@ -172,42 +181,70 @@ class TorchNetworks:
         return places
 
 
-def native(device: torch.device, engine: str) -> bool:
-    """Whether the compiled program for the CPU does the work."""
-    return device.type == "cpu" and (engine == "compiled" or (engine == "auto" and compiler() is not None))
-
-
 def backend(*, precision: str, device: torch.device, engine: str, threads: int) -> SimulateBatch:
     """What `spiking.simulation.run_networks` takes, to run all networks together."""
     return partial(TorchNetworks, precision=precision, device=device, engine=engine, threads=threads)
 
 
-def memory_needed(config: NetworkConfig, lines: int, *, precision: str, device: torch.device, engine: str) -> int:
-    """Bytes that a network takes on the device, roughly."""
+def memory_needed(
+    config: NetworkConfig,
+    lines: int,
+    *,
+    precision: str,
+    device: torch.device,
+    engine: str,
+    input_rate: float = INPUT_RATE,
+) -> int:
+    """Bytes that a network takes, roughly: on a GPU of its memory, on the CPU with input and output of a piece.
+
+    Args:
+        config: of the network.
+        lines: number of inputs.
+        precision: as in `TorchNetworks`; likewise device and engine.
+        device: where it runs.
+        engine: what steps it.
+        input_rate: of the inputs, mean, in Hz.
+    """
     number = 4 if precision == "float32" else 8
     exc, neurons = config.exc, config.exc + config.inh
     synapses = config.p_ext * exc * (lines + exc * config.recurrence)
-    inputs = lines * INPUT_RATE * 16 * (LONGEST + 8 * INPUT_BLOCK)
     needed = synapses * (200 + 15 * number) + exc * (neurons + 2 * config.inh) * 2 * number
     if device.type == "cpu":
-        needed += inputs
+        needed += 1.2 * lines * input_rate * 16 * (LONGEST + 8 * INPUT_BLOCK)
+        needed += neurons * OUTPUT_RATE * LONGEST * 80
     if not native(device, engine):
         interval = config.rule.steps(config.dt).update_interval
-        pairs = lines * INPUT_RATE * interval * config.dt * config.p_ext * exc
+        pairs = lines * input_rate * interval * config.dt * config.p_ext * exc
         needed += interval * (3 * neurons + 6 * exc) * number + 80 * pairs
     return int(needed)
 
 
 def check_memory(
-    configs: Sequence[NetworkConfig], lines: int, *, precision: str, device: torch.device, engine: str
+    counts: Mapping[NetworkConfig, int],
+    lines: int,
+    *,
+    precision: str,
+    device: torch.device,
+    engine: str,
+    input_rate: float = INPUT_RATE,
 ) -> None:
-    """Raise `RatespikeError` if networks of this kind do not fit into memory, with the largest number that does."""
-    each = memory_needed(configs[0], lines, precision=precision, device=device, engine=engine)
-    free = free_memory(device)
-    if each * len(configs) > free:
+    """Raise `RatespikeError` if so many networks of each kind do not fit into memory, with how many would.
+
+    Args:
+        counts: how many networks of each config.
+        lines: number of inputs; this and what follows as in `memory_needed`.
+        precision: of the numbers.
+        device: where they run.
+        engine: what steps them.
+        input_rate: in Hz.
+    """
+    kind: dict[str, Any] = {"precision": precision, "device": device, "engine": engine, "input_rate": input_rate}
+    needed = sum(count * memory_needed(config, lines, **kind) for config, count in counts.items())
+    free, total = free_memory(device), sum(counts.values())
+    if needed > free:
         raise RatespikeError(
-            f"networks: {len(configs)} of them need about {each * len(configs) / 1e9:.1f} GB, "
-            f"{device} has {free / 1e9:.1f} GB left; at most {max(0, free // each)} fit"
+            f"networks: {total} of them need about {needed / 1e9:.1f} GB, {device} has {free / 1e9:.1f} GB left; at "
+            f"most {int(free / needed * total)} fit"
         )
 
 
@@ -215,13 +252,16 @@ def measure_speed(configs: Sequence[NetworkConfig], traces: Sequence[RateTrace],
     """Simulated s per s that networks like these take together, from a trial of half a second."""
     inputs = [InputSpikes(config, traces) for config in configs]
     wirings = [draw_wiring(config, each.lines) for config, each in zip(configs, inputs, strict=True)]
+    steps = configs[0].rule.steps(configs[0].dt)
     with simulate(configs, wirings, inputs[0].lines) as simulator:
-        delay = configs[0].rule.steps(configs[0].dt).axonal_delay
-        interval = configs[0].rule.steps(configs[0].dt).update_interval
-        states = simulator.start()
+        states, seconds = simulator.start(), 0.0
+        arrivals = [each.fired(-steps.axonal_delay, steps.update_interval + 1) for each in inputs]
         for _ in range(2):  # the first compiles, and warms up
-            arrivals = [each.fired(-delay, interval) for each in inputs]
             begin = time.perf_counter()
             simulator.advance(states, arrivals, True)
             seconds = time.perf_counter() - begin
-    return len(configs) * interval * configs[0].dt / seconds
+    del simulator, states
+    gc.collect()  # or what the trial holds would be missing when the memory of the run is reckoned with
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return len(configs) * steps.update_interval * configs[0].dt / seconds

@@ -37,7 +37,7 @@ def neuron_code(neuron: ConductanceNeuron, dt: float) -> dict[str, Code]:
         "reset": declared.CONDUCTANCE_RESET,
     }
     return {
-        name: Code.folded(text, declared.CONDUCTANCE_VARIABLES, constants, dt, f"n_{name}_")
+        name: Code.folded(text, declared.CONDUCTANCE_VARIABLES, constants, dt, f"_{name}")
         for name, text in texts.items()
     }
 
@@ -59,7 +59,7 @@ def conductance_step(neuron: ConductanceNeuron, dt: float) -> Step:
 
     def step(state: NeuronState) -> tuple[NeuronState, Tensor]:
         after = NeuronState(*advance(*state))
-        (spiked,) = threshold(*after)
+        spiked = threshold(*after)[0].bool()
         u_reset, theta_spike = reset()
         U, thr = torch.where(spiked, u_reset, after.U), torch.where(spiked, theta_spike, after.thr)
         return after._replace(U=U, thr=thr), spiked

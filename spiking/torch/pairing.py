@@ -17,10 +17,8 @@ from spiking.recording import PairingCurve
 from spiking.rule import lpl
 from spiking.stimuli import SpikeEvents
 from spiking.torch.batch import Batch, Member
-from spiking.torch.native import NativeStepper
-from spiking.torch.network_simulator import PRECISIONS, native
+from spiking.torch.engines import dtype_of, make_stepper
 from spiking.torch.plasticity import Events
-from spiking.torch.stepping import TensorStepper
 
 
 def pairing_member(protocol: PairingProtocol) -> Member:
@@ -53,7 +51,7 @@ def run_pairings(
         protocols: of one number of inputs, one dt, one type of traces.
         precision: float32 or float64.
         device: where to compute.
-        engine: see `spiking.torch.network_simulator.TorchNetworks`.
+        engine: see `spiking.torch.engines.make_stepper`.
         label: of the progress bar; None for none.
 
     Raises:
@@ -62,9 +60,8 @@ def run_pairings(
     """
     members = [pairing_member(protocol) for protocol in protocols]
     dt, where = protocols[0].dt, torch.device(device)
-    batch = Batch(members, ConductanceNeuron(), dt, PRECISIONS[precision], where)
-    compiled = engine != "eager" and where.type == "cuda"
-    stepper = NativeStepper(batch) if native(where, engine) else TensorStepper(batch, compiled=compiled)
+    batch = Batch(members, ConductanceNeuron(), dt, dtype_of(precision), where)
+    stepper = make_stepper(batch, engine)
     state, steps = batch.start(), max(protocol.steps for protocol in protocols)
     delay = batch.steps.axonal_delay
     fired = [protocol.input_spikes() for protocol in protocols]

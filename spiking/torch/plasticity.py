@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import NamedTuple
 
@@ -310,13 +311,21 @@ class Carried(NamedTuple):
 
 def add_at(total: Tensor, index: Tensor, values: Tensor) -> None:
     """total[index] += values, also where indices repeat; in the same order on every run, on a GPU, too."""
-    if total.is_cuda:
-        before = torch.are_deterministic_algorithms_enabled()
-        torch.use_deterministic_algorithms(True)
+    with _deterministic(total.is_cuda):
         total.index_add_(0, index, values)
-        torch.use_deterministic_algorithms(before)
-    else:
-        total.index_add_(0, index, values)
+
+
+@contextmanager
+def _deterministic(wanted: bool) -> Iterator[None]:
+    if not wanted:
+        yield
+        return
+    before, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn)
 
 
 def event_form(

@@ -12,7 +12,7 @@ from torch import Size, Tensor, nn
 
 from foundation.errors import UsageError
 from spiking.rule import ThreeFactorRule
-from spiking.torch.code import Code, Value
+from spiking.torch.code import Code, Value, full
 
 Surrogate = Callable[[Tensor], Tensor]
 """A spike as a function of the distance to the threshold, with a derivative: what `snntorch.surrogate` makes."""
@@ -118,7 +118,7 @@ class Postsynaptic(SampleState):
 
     def factor(self, u: Tensor) -> Tensor:
         """The declared factor f of potentials (B, units, ...)."""
-        return _full(self._factor({"u": u}, u.dtype)["_f"], u)
+        return full(self._factor({"u": u}, u.dtype)["_f"], u)
 
     def step(self, now: Tensor, inputs: Mapping[str, Tensor]) -> None:
         """The neurons' spikes `now` (B, units, ...), 0 or 1, and the signal's inputs: everything to the step's end."""
@@ -131,10 +131,10 @@ class Postsynaptic(SampleState):
         err = self._error(values, now.dtype)["_e"]
         after = self._traces(values, torch.float64 if self.signal.statistics else now.dtype)
         alpha = self.signal.filter
-        self.tr_err += self.dt / alpha.rise * (_full(err, now) - self.tr_err)
+        self.tr_err += self.dt / alpha.rise * (full(err, now) - self.tr_err)
         self.tr_err_flt += self.dt / alpha.decay * (self.tr_err - self.tr_err_flt)
         for row, name in enumerate(self.signal.statistics):
-            self.statistics[row] = _full(after[name], now, torch.float64).mean(shared)
+            self.statistics[row] = full(after[name], now, torch.float64).mean(shared)
         for row, name in enumerate(self.others):
             self.variables[row] = after[name]
         if len(self.spikes):
@@ -176,13 +176,8 @@ class _Program:
         used = {node.id for node in ast.walk(ast.parse(code.strip())) if isinstance(node, ast.Name)} | set(results)
         self.names, self.results = tuple(name for name in names if name in used), results
         constants = {**rule.constants, **rule.signal.parameters}
-        self._run = Code.folded(code, self.names, constants, dt, "c_").function(self.names, results)
+        self._run = Code.folded(code, self.names, constants, dt, "_c").function(self.names, results)
 
     def __call__(self, values: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Value]:
         results = self._run(*(values[name].to(dtype) for name in self.names))
         return dict(zip(self.results, results, strict=True))
-
-
-def _full(value: Value, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """`value` in the shape of `like`: code need not use anything that differs from neuron to neuron."""
-    return torch.as_tensor(value, device=like.device).to(dtype or like.dtype).expand(like.shape)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from spiking.torch.batch import Batch, State
+from spiking.torch.code import Code, full
 from spiking.torch.neuron import NeuronState
 from spiking.torch.plasticity import Backward, Carried, Events, add_at, event_form
 
@@ -63,6 +64,7 @@ class TensorStepper:
         self.batch = batch
         names = NeuronState._fields
         code, signal = batch.code, batch.rule.signal
+        self._variables = tuple(f"signal/{name}" for name in signal.variables)
         self._delays = tuple(f"s_{name}" for name in signal.delays)
         known = (*signal.variables, *signal.parameters, "s_now", *self._delays)
         self._neuron = self._program("step", names, names)
@@ -72,20 +74,21 @@ class TensorStepper:
         self._error = self._program("error", known, ("_error",))
         self._traces = self._program("traces", known, signal.variables)
         self._backward = Backward(batch.coefficients, batch.like, block=32 if batch.size > 4 else 100)
-        self._plastic_inhibition = bool((batch.inhibition["zeta"] > 0).any())
+        self._plastic_inhibition = any(member.inhibitory is not None for member in batch.members)
         functions: Iterable[Step] = (self._first_spikes, self._step_neurons, self._inhibition, self._step_signal)
         if compiled:
             functions = [torch.compile(function, dynamic=False) for function in functions]
         self._find, self._step, self._meet, self._listen = functions
         self._capture = compiled and batch.device.type == "cuda"
-        self._graph: tuple[_Work, torch.cuda.CUDAGraph] | None = None
+        self._graphs: dict[int, tuple[_Work, torch.cuda.CUDAGraph]] = {}
 
     def _program(self, name: str, arguments: tuple[str, ...], results: tuple[str, ...]) -> Step:
         code, kind = self.batch.code[name], self.batch.kind(name)
-        for key, value in code.constants.items():
-            if isinstance(value, Tensor):
-                code.constants[key] = value.to(self.batch.device, kind)
-        return code.function(arguments, results)
+        constants = {
+            key: value.to(self.batch.device, kind) if isinstance(value, Tensor) else value
+            for key, value in code.constants.items()
+        }
+        return Code(code.lines, constants).function(arguments, results)
 
     # --- a stretch of steps -------------------------------------------------------------------------------------------
     def advance(self, state: State, events: Events, steps: int, clamp: Tensor | None = None) -> Spikes:
@@ -93,7 +96,8 @@ class TensorStepper:
 
         Args:
             state: see `Batch.start`.
-            events: input spikes that arrive in these steps, in the order of time; line j of network k is k lines + j.
+            events: input spikes that arrive in these steps, those of a network in the order of time; line j of network
+                k is number k lines + j.
             steps: how many.
             clamp: (B, steps), what the excitatory potentials are set to at the end of each step.
         """
@@ -109,7 +113,7 @@ class TensorStepper:
         self._fill_drive(work.drive, state, events)
         self._fill_weights(work.weights, state)
         if captured is None:
-            self._run_blocks(work, clamp)
+            self._run_blocks(work, clamp, 0, steps)
         else:
             captured[1].replay()
         for name, value in work.state.items():
@@ -126,7 +130,7 @@ class TensorStepper:
 
     def _work(self, state: State, steps: int) -> _Work:
         b = self.batch
-        changing = (*NeuronState._fields, *b.rule.signal.variables, "tr_err", "tr_err_flt", "x", "y", "inhibition")
+        changing = (*NeuronState._fields, *self._variables, "tr_err", "tr_err_flt", "x", "y", "inhibition")
         return _Work(
             {name: torch.empty_like(state[name]) for name in changing},
             b.like.new_zeros(b.history + steps, b.size, b.neurons),
@@ -137,30 +141,30 @@ class TensorStepper:
         )
 
     def _captured(self, state: State, steps: int) -> tuple[_Work, torch.cuda.CUDAGraph] | None:
-        """All blocks of a whole window as one CUDA graph: hundreds of small kernels with one launch."""
-        if steps != self.batch.steps.interval:
+        """All blocks of a window as one CUDA graph: hundreds of small kernels with one launch."""
+        if steps < self.batch.steps.interval - 1:  # whole windows, and those that the end of a piece cuts short
             return None
-        if self._graph is None:
-            work = self._work(state, steps)
+        if steps not in self._graphs:
+            work, length = self._work(state, steps), self.batch.block
             for name, value in work.state.items():
                 value.copy_(state[name])
             side = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):  # what compiles and allocates must have done so before
-                for _ in range(2):
-                    self._run_blocks(work, None, blocks=2)
+                for n in (0, length, (steps - 1) // length * length):
+                    self._run_blocks(work, None, n, min(n + length, steps))
             torch.cuda.current_stream().wait_stream(side)
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
-                self._run_blocks(work, None)
-            self._graph = (work, graph)
-        return self._graph
+                self._run_blocks(work, None, 0, steps)
+            self._graphs[steps] = (work, graph)
+        return self._graphs[steps]
 
-    def _run_blocks(self, work: _Work, clamp: Tensor | None, blocks: int | None = None) -> None:
-        steps, length = len(work.e), self.batch.block
-        with torch._dynamo.config.patch(suppress_errors=True):  # what cannot be compiled runs as it is
-            for n in range(0, steps if blocks is None else min(steps, blocks * length), length):
-                block = slice(n, min(n + length, steps))
+    def _run_blocks(self, work: _Work, clamp: Tensor | None, first: int, end: int) -> None:
+        settings = {"suppress_errors": True, "cache_size_limit": 64}  # what cannot be compiled runs as it is
+        with torch._dynamo.config.patch(settings):
+            for n in range(first, end, self.batch.block):
+                block = slice(n, min(n + self.batch.block, end))
                 self._advance_block(work, block, None if clamp is None else clamp[:, block].T[..., None])
 
     def _fill_drive(self, drive: Tensor, state: State, events: Events) -> None:
@@ -175,10 +179,9 @@ class TensorStepper:
     def _fill_weights(self, weights: Tensor, state: State) -> None:
         """What a spike of an excitatory neuron adds to g_ampa, into (B, exc, neurons)."""
         b = self.batch
-        weights[:, :, b.exc :] = b.exc_to_inh
+        weights.zero_()[:, :, b.exc :] = b.exc_to_inh
         synapses = b.synapses["ee"]
-        network = synapses.pre // b.exc
-        weights[network, synapses.pre % b.exc, synapses.post % b.exc] = state["ee/w"]
+        add_at(weights.view(-1), synapses.pre * b.neurons + synapses.post % b.exc, state["ee/w"])
 
     def _learn(self, state: State, name: str, events: Events, factor: Tensor, e: Tensor) -> None:
         """Add what the synapses of a projection have collected to their sums, and carry their state on."""
@@ -239,14 +242,14 @@ class TensorStepper:
         spikes[past:][block] = spiked
         work.factor[b.steps.alignment :][block] = factors
         delayed = [remembered(steps)[..., :exc] for steps in b.steps.delays.values()]
-        variables = [state[name] for name in b.rule.signal.variables]
+        variables = [state[name] for name in self._variables]
         errors = (state["tr_err"], state["tr_err_flt"])
         parameters = list(b.parameters.values())
         signal, after_errors, after_variables = self._listen(spiked[..., :exc], delayed, variables, parameters, errors)
         work.e[block] = signal
         for name, value in zip(("tr_err", "tr_err_flt"), after_errors, strict=True):
             state[name].copy_(value)
-        for name, value in zip(b.rule.signal.variables, after_variables, strict=True):
+        for name, value in zip(self._variables, after_variables, strict=True):
             state[name].copy_(value)
         self._follow(state["x"], spiked[..., :exc])
         self._follow(state["y"], arrived[..., exc:])
@@ -264,7 +267,7 @@ class TensorStepper:
     # --- element-wise -------------------------------------------------------------------------------------------------
     def _one_step(self, neurons: NeuronState) -> tuple[NeuronState, Tensor]:
         after = NeuronState(*self._neuron(*neurons))
-        (spiked,) = self._spiked(*after)
+        spiked = self._spiked(*after)[0].bool()
         U, thr = (torch.where(spiked, to, value) for to, value in zip(self._reset, (after.U, after.thr), strict=True))
         return after._replace(U=U, thr=thr), spiked
 
@@ -285,7 +288,8 @@ class TensorStepper:
         for k in range(len(ampa)):
             neurons, spiked = self._one_step(neurons)
             spikes.append(spiked.to(neurons.U.dtype))
-            factors.append(self._factor(neurons.U[:, : self.batch.exc])[0])
+            u = neurons.U[:, : self.batch.exc]
+            factors.append(full(self._factor(u)[0], u))
             U = neurons.U if clamp is None else clamp[k].expand_as(neurons.U)
             neurons = neurons._replace(U=U, g_ampa=neurons.g_ampa + ampa[k], g_gaba=neurons.g_gaba + gaba[k])
         return (*neurons, torch.stack(spikes), torch.stack(factors))
@@ -347,8 +351,8 @@ class TensorStepper:
             now = (spiked[k], *(spikes[k] for spikes in delayed))
             (error,) = self._error(*(value.to(b.dtype) for value in variables), *parameters, *now)
             changed = self._traces(*variables, *parameters, *now)
-            variables = [value.to(kind) for value, kind in zip(changed, kinds, strict=True)]
-            tr_err = tr_err + rise * (error - tr_err)
+            variables = [full(value, tr_err, kind) for value, kind in zip(changed, kinds, strict=True)]
+            tr_err = tr_err + rise * (full(error, tr_err) - tr_err)
             tr_err_flt = tr_err_flt + decay * (tr_err - tr_err_flt)
         return torch.stack(signal), (tr_err, tr_err_flt), variables
 
