@@ -116,8 +116,8 @@ class RunConfig:
         """The network under every condition."""
         if not self.conditions:
             return [self.network]
-        names = [name.strip() for name in self.conditions.split(",")]
-        for name in names:
+        names = [name.strip() for name in self.conditions.split(",") if name.strip()]
+        for name in names or [self.conditions]:
             if name not in CONDITIONS and names != ["all"]:
                 raise UsageError(
                     f"conditions: must be all, or some of {', '.join(CONDITIONS)}, got '{self.conditions}'"

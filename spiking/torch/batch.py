@@ -196,7 +196,7 @@ class Batch:
 
     def full(self, value: Value) -> Tensor:
         """(B, exc) of a number of every member."""
-        return torch.as_tensor(value).expand(self.size, self.exc).to(self.like).contiguous()
+        return torch.as_tensor(value, dtype=torch.float64).expand(self.size, self.exc).to(self.like).contiguous()
 
     # --- synapses -----------------------------------------------------------------------------------------------------
     @cached_property
@@ -287,7 +287,10 @@ class Batch:
         for name in self.rule.signal.variables:
             initial = self.each(partial(_initial, name))
             state[f"signal/{name}"] = (
-                torch.as_tensor(initial).expand(size, exc).to(self.device, self.kind(name)).contiguous()
+                torch.as_tensor(initial, dtype=torch.float64)
+                .expand(size, exc)
+                .to(self.device, self.kind(name))
+                .contiguous()
             )
         state |= {name: zeros(size, exc) for name in ("tr_err", "tr_err_flt", "x")}
         state["y"] = zeros(size, self.inh)

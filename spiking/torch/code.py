@@ -126,7 +126,8 @@ def _sqrt(x: Value) -> Value:
 
 def _clip(x: Value, low: Value, high: Value) -> Value:
     if isinstance(low, Tensor) or isinstance(high, Tensor):
-        return torch.clamp(*(torch.as_tensor(value) for value in (x, low, high)))
+        like = next(value for value in (x, low, high) if isinstance(value, Tensor))
+        return torch.clamp(*(torch.as_tensor(value, dtype=like.dtype, device=like.device) for value in (x, low, high)))
     return torch.clamp(x, low, high) if isinstance(x, Tensor) else min(max(x, low), high)
 
 
@@ -170,7 +171,7 @@ _COMPARISONS = {
 
 def full(value: Value, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """`value` in the shape of `like`: code need not use anything that differs from neuron to neuron."""
-    return torch.as_tensor(value, device=like.device).to(dtype or like.dtype).expand(like.shape)
+    return torch.as_tensor(value, dtype=dtype or like.dtype, device=like.device).expand(like.shape)
 
 
 # --- C++ --------------------------------------------------------------------------------------------------------------

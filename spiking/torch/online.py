@@ -206,7 +206,7 @@ class PlasticLayer(SampleState):
             problem = "is missing" if name in known else f"is not one of the rule's ({', '.join(known) or 'none'})"
             raise UsageError(f"{self.name}.learn: input {name!r} {problem}")
         for name, given in {"spk": spk, "mem": mem, **inputs}.items():
-            value = values[name] = torch.as_tensor(given, device=self.weight.device).to(self.weight.dtype)
+            value = values[name] = torch.as_tensor(given, dtype=self.weight.dtype, device=self.weight.device)
             if not (value.shape == shape or (name in known and _broadcasts(value.shape, shape))):
                 shapes = f"{tuple(shape)}, got {tuple(value.shape)}"
                 raise UsageError(f"{self.name}.learn: {name} must have shape {shapes}")

@@ -38,7 +38,7 @@ from spiking.torch.code import Value
 from spiking.torch.filters import BlockFilter, LinearSystem
 
 SMALL = 1e-32  # keeps a gradient of 0, divided by itself, from being no number
-NEGLIGIBLE = {torch.float64: 1e-19, torch.float32: 1e-10}  # of an eligibility, by the end of a window
+NEGLIGIBLE = {torch.float64: 1e-300, torch.float32: 1e-10}  # of an eligibility, by the end of a window; float64 is for checks
 
 
 class Coefficients(NamedTuple):
@@ -250,7 +250,8 @@ def written(
         step = divided if isinstance(k.augmented, float) else torch.where(k.augmented > 0, divided, gradient)
     if learning:
         w = w - k.eta * k.decay * w + k.eta * step
-        w = torch.minimum(torch.maximum(w, torch.as_tensor(k.w_min).to(w)), torch.as_tensor(k.w_max).to(w))
+        low, high = (torch.as_tensor(bound, dtype=w.dtype, device=w.device) for bound in (k.w_min, k.w_max))
+        w = torch.minimum(torch.maximum(w, low), high)
     return w, g2
 
 
