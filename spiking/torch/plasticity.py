@@ -38,7 +38,7 @@ from spiking.torch.code import Value
 from spiking.torch.filters import BlockFilter, LinearSystem
 
 SMALL = 1e-32  # keeps a gradient of 0, divided by itself, from being no number
-NEGLIGIBLE = {torch.float64: 1e-300, torch.float32: 1e-10}  # of an eligibility, by the end of a window; float64 is for checks
+NEGLIGIBLE = {torch.float64: 1e-300, torch.float32: 1e-10}  # of an eligibility, by the end of a window: in float64 all
 
 
 class Coefficients(NamedTuple):

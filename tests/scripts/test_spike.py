@@ -1,6 +1,7 @@
 """`ratespike spike`: the network and the pairing protocol from the command line, what they refuse, and being killed."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -15,8 +16,11 @@ from spiking.brian.standalone import compiler
 from spiking.run_file import read_configs, read_networks, read_pairings
 from tests.spiking.same_files import assert_same_file
 
-TINY = ["--exc", "12", "--inh", "4", "--population", "8", "--p-ext", "0.5", "--w-ext", "0.6", "--codegen", "numpy"]
-RUN = [*TINY, "--priming", "0.5", "--duration", "1.2", "--weights-every", "0.5", "--rate-bin", "0.4"]
+SIZES = ["--exc", "12", "--inh", "4", "--population", "8", "--p-ext", "0.5", "--w-ext", "0.6"]
+TINY = [*SIZES, "--codegen", "numpy"]
+TIMES = ["--priming", "0.5", "--duration", "1.2", "--weights-every", "0.5", "--rate-bin", "0.4"]
+RUN = [*TINY, *TIMES]
+TORCH = [*SIZES, *TIMES, "--backend", "torch", "--networks", "3"]
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +101,83 @@ def test_ctrl_c_or_sigterm_leaves_a_run_that_can_go_on(tmp_path, asked):
     assert "go on with --resume" in errors.splitlines()[-1]
 
 
+def test_torch_runs_several_networks_together(tmp_path, run):
+    found = {}
+    for precision in ("float32", "float64"):
+        path = tmp_path / f"{precision}.h5"
+        status, output, errors = run("spike", "network", *TORCH, "--precision", precision, "--out", path)
+        assert status == 0, errors
+        assert output.count("LPL ") == 3
+        assert [config.seed for config in read_configs(path)] == [0, 1, 2]
+        found[precision] = read_networks(path)
+        assert all(record.exc.time.size > 10 for record in found[precision])
+        assert all(np.abs(record.weights[-1] - record.weights[0]).max() > 1e-3 for record in found[precision])
+    for single, double in zip(*found.values(), strict=True):
+        np.testing.assert_array_equal(single.inputs.time, double.inputs.time)
+        assert np.abs(single.weights - double.weights).max() > 0
+        np.testing.assert_allclose(single.weights, double.weights, atol=1e-2)
+
+
+def test_torch_and_brian_do_the_same(network, tmp_path, run):
+    """The same wiring, input and spikes; the weights of the last update."""
+    path = tmp_path / "net.h5"
+    alike = [*SIZES, *TIMES, "--backend", "torch", "--precision", "float64"]
+    status, _, errors = run("spike", "network", *alike, "--out", path)
+    assert status == 0, errors
+    (ours,), (theirs,) = read_networks(path), read_networks(network[0])
+    np.testing.assert_allclose(ours.exc.time, theirs.exc.time, atol=1e-9)
+    np.testing.assert_array_equal(ours.exc.unit, theirs.exc.unit)
+    np.testing.assert_allclose(ours.weights, theirs.weights, rtol=0, atol=1e-6)
+
+
+def test_a_killed_run_in_torch_goes_on_to_the_same_file(tmp_path, shell):
+    """It is killed as soon as the first of three networks has its first piece."""
+    long = [*TORCH, "--duration", "3.2", "--precision", "float64"]
+    assert shell("spike", "network", *long, "--out", tmp_path / "whole.h5").returncode == 0
+    (tmp_path / "killed").mkdir()
+    path = tmp_path / "killed" / "net.h5"
+    stop_after_the_first_piece(long, path, signal.SIGKILL)
+    other = shell("spike", "network", *long, "--precision", "float32", "--out", path, "--resume")
+    assert other.returncode == 2
+    assert "another run; it differs in backend" in other.stderr
+    done = shell("spike", "network", *long, "--out", path, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert_same_file(path, tmp_path / "whole.h5")
+    assert [file.name for file in path.parent.iterdir()] == ["net.h5"]
+
+
+def test_sweep_runs_all_conditions_into_one_file(tmp_path, run):
+    path = tmp_path / "sweep.h5"
+    short = [*SIZES, "--priming", "0", "--duration", "0.5", "--weights-every", "0.5", "--networks", "2"]
+    status, output, errors = run("spike", "sweep", *short, "--out", path)
+    assert status == 0, errors
+    labels = [label for label in ("LPL", "Pred. off", "Hebb off", "Inhib. off", "Inhib. fixed") for _ in range(2)]
+    assert [record.label for record in read_networks(path)] == labels
+    configs = read_configs(path)
+    assert [config.seed for config in configs] == [0, 1] * 5
+    assert {(config.augment_gradient, config.float32_traces) for config in configs} == {(True, True)}
+    assert all(label in output for label in labels)
+    assert "per s: about" not in output  # it is over at once
+    assert [file.name for file in tmp_path.iterdir()] == ["sweep.h5"]
+
+
+def test_a_sweep_of_chosen_conditions(tmp_path, run):
+    path = tmp_path / "sweep.h5"
+    short = [*SIZES, "--priming", "0", "--duration", "0.5", "--weights-every", "0.5", "--networks", "1"]
+    status, _, errors = run("spike", "sweep", *short, "--conditions", "Hebb off,LPL", "--out", path)
+    assert status == 0, errors
+    assert [record.label for record in read_networks(path)] == ["Hebb off", "LPL"]
+
+
+def test_how_long_a_long_run_takes_is_said_before_it_starts(tmp_path, run, monkeypatch):
+    monkeypatch.setattr("ratespike.backends.LONG_RUN", 2.0)
+    short = [*SIZES, "--priming", "0", "--duration", "0.5", "--weights-every", "0.5", "--networks", "1"]
+    status, output, errors = run("spike", "sweep", *short, "--out", tmp_path / "x.h5")
+    assert status == 0, errors
+    line = r"5 networks, 2\.5 simulated s, \d+ of them per s: about \d+(\.\d)? (s|min|h) in all"
+    assert re.fullmatch(line, output.splitlines()[0])
+
+
 def test_several_networks_share_a_file_and_differ_in_their_seed(tmp_path, run):
     path = tmp_path / "two.h5"
     short = [*TINY, "--priming", "0", "--duration", "0.5", "--weights-every", "0.5"]
@@ -138,6 +219,25 @@ def test_stdp_writes_the_curve_and_its_figure(tmp_path, run):
     assert status == 0, errors
 
 
+def test_stdp_in_torch_is_that_of_brian(tmp_path, run):
+    arguments = ["--pairings", 3, "--inputs", 5, "--frequency", 40, "--initial-variance", 2, "--delta", 0.01]
+    found = {}
+    for name, how in {
+        "brian": ["--codegen", "numpy"],
+        "double": ["--backend", "torch", "--precision", "float64"],
+        "single": ["--backend", "torch"],
+    }.items():
+        status, output, errors = run("spike", "stdp", *arguments, *how, "--out", tmp_path / f"{name}.h5")
+        assert status == 0, errors
+        assert "3 postsynaptic spikes" in output
+        (curve,) = read_pairings(tmp_path / f"{name}.h5")
+        found[name] = curve.relative_delta_w
+    largest = np.abs(found["brian"]).max()
+    assert largest > 1e-6
+    np.testing.assert_allclose(found["double"], found["brian"], rtol=0, atol=1e-9 * largest)
+    np.testing.assert_allclose(found["single"], found["brian"], rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
@@ -159,6 +259,24 @@ def test_stdp_writes_the_curve_and_its_figure(tmp_path, run):
         (["network", "--out", "foreign.h5"], 2, "no unfinished run"),
         (["network", "--backend", "abacus"], 2, "--backend"),
         (["network", "--device", "cuda"], 2, "--device: brian2 runs on the cpu"),
+        (
+            ["network", "--backend", "torch", "--codegen", "numpy"],
+            2,
+            "--codegen: must be one of auto, compiled, eager wi",
+        ),
+        (["network", "--codegen", "eager"], 2, "--codegen: must be one of auto, standalone, cython, numpy with brian2"),
+        (["stdp", "--backend", "torch", "--codegen", "cython"], 2, "--codegen: must be one of auto, compiled, eager w"),
+        (["sweep", "--backend", "brian2", "--codegen", "compiled"], 2, "--codegen: must be one of auto, standalone"),
+        (["network", "--precision", "float32"], 2, "--precision: brian2 runs in float64; use --backend torch"),
+        (["stdp", "--precision", "float32"], 2, "--precision: brian2 runs in float64; use --backend torch"),
+        (["network", "--backend", "torch", "--precision", "float16"], 2, "--precision"),
+        (["network", "--backend", "torch", "--device", "cuda:7"], 1, "--device: cuda:7 is absent; this machine has"),
+        (["sweep", "--device", "cuda:7"], 1, "--device: cuda:7 is absent; this machine has"),
+        (["stdp", "--backend", "torch", "--device", "cuda:7"], 1, "--device: cuda:7 is absent; this machine has"),
+        (["network", "--backend", "torch", "--device", "gpu"], 2, "--device: must be cpu, cuda or cuda:N, got 'gpu'"),
+        (["network", "--backend", "torch", "--device", "meta"], 2, "--device: must be cpu, cuda or cuda:N, got 'me"),
+        (["sweep", "--conditions", "some"], 2, "conditions: must be all, or some of LPL, Pred. off, Hebb off, Inhib"),
+        (["sweep", "--conditions", "LPL,LPL"], 2, "conditions: each once"),
         (["network", "--dt", "0.0008"], 2, "rates: the interval between samples: must be a multiple of dt"),
         (["stdp", "--frequency", "200"], 2, "frequency: must be at most 140 Hz"),
         (["stdp", "--pairings", "0"], 2, "pairings: must be at least 1"),
@@ -184,6 +302,17 @@ def test_bad_input_is_one_line_before_any_work(tmp_path, monkeypatch, run, argum
     assert len(errors.strip().splitlines()) == 1
     assert output == ""
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
+def test_networks_that_do_not_fit_into_memory_are_refused_before_any_work(tmp_path, run, monkeypatch):
+    from spiking.torch import network_simulator
+
+    monkeypatch.setattr(network_simulator, "free_memory", lambda device: 100_000_000)
+    status, output, errors = run("spike", "sweep", "--networks", "10", "--out", tmp_path / "x.h5")
+    assert (status, output, list(tmp_path.iterdir())) == (1, "", [])
+    line = r"networks: 50 of them need about \d+\.\d GB, cpu has 0\.1 GB left; at most \d+ fit\n"
+    assert re.search(line, errors)
+    assert len(errors.strip().splitlines()) == 1
 
 
 def test_help_says_what_the_preset_makes_of_a_default(run):

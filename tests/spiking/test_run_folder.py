@@ -1,5 +1,6 @@
 """The folder of an unfinished run: what is found again after a kill, and what is refused."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from foundation.errors import RatespikeError, UsageError
 from foundation.files import write_bytes
 from spiking import run_folder
 from spiking.run_folder import RunFolder
+from tests.spiking.killed import KilledError, write_then_die
 
 IDENTITY = {"network": {"eta": 0.1, "seed": 1, "augment": False, "inhibition": "plastic"}, "rates": "abc"}
 STATE: dict[str, Any] = {"ext/w": np.linspace(0, 1, 50), "cell": np.arange(3, dtype=np.int32), "none": np.zeros(0)}
@@ -64,10 +66,6 @@ def test_an_unfinished_run_is_gone_on_with_only_if_told(tmp_path) -> None:
     filled(tmp_path)
     with pytest.raises(UsageError, match="an unfinished run lies here; go on with --resume, or remove it"):
         RunFolder(tmp_path, IDENTITY, resume=False)
-
-
-class KilledError(BaseException):
-    """Stands for the end of the process."""
 
 
 def test_killed_at_any_write_it_goes_on_from_its_last_state(tmp_path, monkeypatch) -> None:
@@ -133,6 +131,70 @@ def test_of_two_processes_that_begin_one_goes_on(tmp_path) -> None:
     with pytest.raises(UsageError, match="another process has begun a run here"):
         other.add(0, PIECES[0], state(0))
     assert contents(tmp_path) == before
+
+
+# --- back to the state before -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("pieces", [1, 2, 3])
+def test_back_to_the_piece_before(tmp_path, pieces) -> None:
+    """In the process that wrote it, and in another; nothing is written until the piece is done anew."""
+    written = filled(tmp_path, pieces)
+    before = contents(tmp_path)
+    for folder in (written, RunFolder(tmp_path, IDENTITY, resume=True)):
+        folder.back_to(pieces)
+        assert folder.done == pieces
+        folder.back_to(pieces - 1)
+        assert folder.done == len(list(folder.pieces())) == pieces - 1
+        assert (folder.state is None) == (pieces == 1)
+        if folder.state is not None:
+            assert_same(folder.state, state(pieces - 2))
+        assert contents(tmp_path) == before
+    folder.add(pieces - 1, PIECES[0], state(10))
+    again = RunFolder(tmp_path, IDENTITY, resume=True)
+    assert again.done == pieces
+    assert_same(again.piece(pieces - 1), PIECES[0])
+    assert again.state is not None
+    assert_same(again.state, state(10))
+    again.add(pieces, PIECES[1], state(11))
+    again.back_to(pieces)
+    assert again.state is not None
+    assert_same(again.state, state(10))
+
+
+def test_further_back_it_does_not_go(tmp_path) -> None:
+    folder = filled(tmp_path)
+    for done in (0, 1, 4):
+        with pytest.raises(RatespikeError, match=f"is at piece 3, others at {done}; the run cannot be resumed"):
+            folder.back_to(done)
+    assert folder.done == 3
+
+
+@pytest.mark.parametrize("writes", range(4))
+def test_killed_after_it_went_back_it_is_at_one_of_the_two_pieces(tmp_path, monkeypatch, writes) -> None:
+    filled(tmp_path)
+    folder = RunFolder(tmp_path, IDENTITY, resume=True)
+    folder.back_to(2)
+    monkeypatch.setattr(run_folder, "write_bytes", write_then_die(writes))
+    with suppress(KilledError):
+        for number in (2, 3):
+            folder.add(number, PIECES[number], state(number))
+    monkeypatch.undo()
+    again = RunFolder(tmp_path, IDENTITY, resume=True)
+    assert again.done == 3
+    assert again.state is not None
+    assert_same(again.state, state(2))
+    if writes < 3:  # killed later, the state before is that of piece 3
+        again.back_to(2)
+        assert again.state is not None
+        assert_same(again.state, state(1))
+
+
+def test_a_damaged_state_before_is_refused_where_it_is_needed(tmp_path) -> None:
+    filled(tmp_path)
+    (tmp_path / "before.npz").write_bytes(b"half")
+    folder = RunFolder(tmp_path, IDENTITY, resume=True)
+    folder.back_to(3)
+    with pytest.raises(RatespikeError, match=r"before\.npz: damaged, the run cannot be resumed"):
+        folder.back_to(2)
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------

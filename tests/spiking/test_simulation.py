@@ -4,6 +4,8 @@ import gc
 import os
 import signal
 import weakref
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -18,7 +20,7 @@ from foundation.files import write_bytes
 from spiking import run_folder, simulation
 from spiking.brian.network_simulator import backend
 from spiking.network import NetworkConfig, Wiring
-from spiking.run_file import write_networks
+from spiking.run_file import read_networks, write_networks
 from spiking.run_folder import RunFolder
 from spiking.simulation import (
     Piece,
@@ -32,6 +34,7 @@ from spiking.simulation import (
     run_networks,
 )
 from spiking.stimuli import RateTrace, SpikeEvents
+from tests.spiking.killed import KilledError, write_then_die
 from tests.spiking.same_files import assert_same_file
 
 RATES = (RateTrace(np.array([60.0])), RateTrace(np.array([0.0, 90.0, 20.0, 60.0, 0.0]), interval=0.06))
@@ -177,23 +180,6 @@ def test_asked_to_stop_it_finishes_the_piece(tmp_path, straight, number) -> None
     assert_same_file(out, straight)
 
 
-class KilledError(BaseException):
-    """Stands for the end of the process."""
-
-
-def write_then_die(writes: int) -> Any:
-    left = [writes]
-
-    def write(path: Path, content: bytes) -> None:
-        left[0] -= 1
-        if left[0] < 0:
-            (path.parent / f".{path.stem}-xyz.part{path.suffix}").write_bytes(content[: len(content) // 2])
-            raise KilledError
-        write_bytes(path, content)
-
-    return write
-
-
 @pytest.mark.parametrize("writes", range(1, 2 * PIECES, 3))
 def test_killed_while_it_writes_it_ends_where_it_would_have_ended(tmp_path, straight, monkeypatch, writes) -> None:
     """Each piece is two files: what is kept of it, then the state."""
@@ -239,15 +225,166 @@ def test_a_run_that_is_not_finite_any_more_stops_and_keeps_its_last_good_state(t
     assert np.isfinite(folder.state["ie/w"]).all()
 
 
+# --- several networks in step -----------------------------------------------------------------------------------------
+class Toys:
+    """Toys that advance together."""
+
+    def __init__(self, configs: Sequence[NetworkConfig], wirings: Sequence[Wiring], lines: int, **options: Any) -> None:
+        self.toys = [Toy(config, wiring, lines, **options) for config, wiring in zip(configs, wirings, strict=True)]
+
+    def __enter__(self) -> "Toys":
+        for toy in self.toys:
+            toy.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for toy in self.toys:
+            toy.__exit__(*error)
+
+    def start(self) -> list[State]:
+        return [toy.start() for toy in self.toys]
+
+    def advance(self, states: Sequence[State], arrivals: Sequence[SpikeEvents], learning: bool) -> list[Piece]:
+        given = zip(self.toys, states, arrivals, strict=True)
+        return [toy.advance(state, events, learning) for toy, state, events in given]
+
+
+def run_together(out: Path, simulate: Any = Toys, *, config: RunConfig = CONFIG, resume: bool = False) -> None:
+    run_networks(config, RATES, out, simulate, together=True, backend="toy", resume=resume)
+
+
+def test_together_they_end_as_one_after_the_other(tmp_path, straight) -> None:
+    run_together(tmp_path / "run.h5")
+    assert Toy.calls == 2 * PIECES
+    assert_same_file(tmp_path / "run.h5", straight)
+    assert [path.name for path in tmp_path.iterdir() if path.name != "straight"] == ["run.h5"]
+
+
+@pytest.mark.parametrize("writes", [*range(9), 14, 23, 24])
+def test_killed_between_the_pieces_of_two_networks_they_end_where_they_would(
+    tmp_path, straight, monkeypatch, writes
+) -> None:
+    """Four files after every step: piece and state of the first, then of the second. It is killed up to twice."""
+    out = tmp_path / "run.h5"
+    for _ in range(2):
+        monkeypatch.setattr(run_folder, "write_bytes", write_then_die(writes))
+        with suppress(KilledError):
+            run_together(out, resume=partial_folder(out).exists())
+        if out.exists():
+            break
+        folders = [RunFolder(partial_folder(out) / str(k), identity_of(out, k), resume=True) for k in known(out)]
+        assert max(f.done for f in folders) - min(f.done for f in folders) <= 1
+    monkeypatch.setattr(run_folder, "write_bytes", write_bytes)
+    if not out.exists():
+        run_together(out, resume=True)
+    assert_same_file(out, straight)
+    assert [path.name for path in tmp_path.iterdir() if path.name != "straight"] == ["run.h5"]
+
+
+def known(out: Path) -> list[int]:
+    return [k for k in range(2) if (partial_folder(out) / str(k) / "run.toml").exists()]
+
+
+def test_together_only_the_step_that_was_broken_off_is_done_again(tmp_path, straight, monkeypatch) -> None:
+    out = tmp_path / "run.h5"
+    monkeypatch.setattr(run_folder, "write_bytes", write_then_die(4 * 2 + 2))  # the first has its third piece
+    with pytest.raises(KilledError):
+        run_together(out)
+    monkeypatch.setattr(run_folder, "write_bytes", write_bytes)
+    assert Toy.calls == 2 * 3
+    run_together(out, resume=True)
+    assert Toy.calls == 2 * (PIECES + 1)
+    assert_same_file(out, straight)
+
+
+def test_stopped_together_they_go_on_together(tmp_path, straight) -> None:
+    out = tmp_path / "run.h5"
+    with pytest.raises(StoppedError, match="go on with --resume"):
+        run_together(out, partial(Toys, fail_at=6))
+    run_together(out, resume=True)
+    assert Toy.calls == 6 + 2 * (PIECES - 2)
+    assert_same_file(out, straight)
+
+
+def test_runs_that_are_too_far_apart_are_refused(tmp_path) -> None:
+    """As they are when some were run one after the other: the earlier states are gone."""
+    out = tmp_path / "run.h5"
+    with pytest.raises(StoppedError):
+        run(out, simulate=partial(Toy, fail_at=4))
+    with pytest.raises(RatespikeError, match="0: is at piece 3, others at 0; the run cannot be resumed") as error:
+        run_together(out, resume=True)
+    assert "\n" not in str(error.value)
+
+
+def test_of_several_networks_the_one_that_is_not_finite_is_named_and_none_goes_on(tmp_path) -> None:
+    class Exploding(Toys):
+        def advance(self, states: Sequence[State], arrivals: Sequence[SpikeEvents], learning: bool) -> list[Piece]:
+            pieces = super().advance(states, arrivals, learning)
+            if Toy.calls == 6:
+                pieces[1].state["ie/w"][1] = np.inf
+            return pieces
+
+    out = tmp_path / "run.h5"
+    message = "^LPL, seed 1: ie/w is not finite any more; the last good state is kept$"
+    with pytest.raises(RatespikeError, match=message):
+        run_together(out, Exploding)
+    for k in range(2):
+        folder = RunFolder(partial_folder(out) / str(k), identity_of(out, k), resume=True)
+        assert folder.done == 2
+        assert folder.state is not None
+        assert all(np.isfinite(value).all() for value in folder.state.values())
+
+
+# --- several conditions -----------------------------------------------------------------------------------------------
+def test_members_are_all_networks_condition_by_condition() -> None:
+    config = RunConfig(replace(NETWORK, seed=5, eta=0.3), networks=2, conditions="all")
+    members = config.members
+    assert [(member.label, member.seed) for member in members] == [
+        (label, seed) for label in ("LPL", "Pred. off", "Hebb off", "Inhib. off", "Inhib. fixed") for seed in (5, 6)
+    ]
+    assert {(member.eta, member.exc) for member in members} == {(0.3, 6)}
+    assert config.seconds == pytest.approx(10 * 4.7)
+
+
+def test_members_of_chosen_conditions() -> None:
+    members = RunConfig(NETWORK, conditions="Inhib. off, LPL").members
+    assert [(member.label, member.inhibition) for member in members] == [("Inhib. off", "none"), ("LPL", "plastic")]
+    assert RunConfig(replace(NETWORK, phi=0.5), networks=3).members[2] == replace(NETWORK, phi=0.5, seed=2)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "message"),
+    [
+        ("LPL, none", "conditions: must be all, or some of LPL, Pred. off, .*, got '.*none'"),
+        ("all, LPL", "conditions: must be all, or some of .*, got 'all.*'"),
+        ("LPL,Hebb off,LPL", "conditions: each once, got '?LPL,Hebb off,LPL'?"),
+    ],
+)
+def test_conditions_that_do_not_exist_are_refused(conditions, message) -> None:
+    with pytest.raises(UsageError, match=message):
+        RunConfig(conditions=conditions)
+
+
+def test_a_run_of_other_conditions_is_another_run(tmp_path) -> None:
+    out, config = tmp_path / "run.h5", replace(CONFIG, conditions="LPL,Hebb off")
+    with pytest.raises(StoppedError):
+        run_together(out, partial(Toys, fail_at=9), config=config)
+    with pytest.raises(UsageError, match="another run; it differs in conditions"):
+        run_together(out, config=replace(config, conditions="LPL,Pred. off"), resume=True)
+    run_together(out, config=config, resume=True)
+    labels = [record.label for record in read_networks(out)]
+    assert labels == ["LPL", "LPL", "Hebb off", "Hebb off"]
+
+
 # --- refused before anything is built ---------------------------------------------------------------------------------
 def never(*arguments: object) -> Any:
     raise AssertionError("a simulator was made")
 
 
-def identity_of(out: Path) -> dict[str, Any]:
+def identity_of(out: Path, number: int = 0) -> dict[str, Any]:
     import tomllib
 
-    found = tomllib.loads((partial_folder(out) / "0" / "run.toml").read_text())
+    found = tomllib.loads((partial_folder(out) / str(number) / "run.toml").read_text())
     return {key: value for key, value in found.items() if key not in ("format", "ratespike")}
 
 

@@ -173,7 +173,7 @@ def test_a_constant_or_local_variable_with_another_meaning_is_refused(name):
 
 
 @pytest.mark.parametrize("kind", ["inputs", "variables", "parameters"])
-@pytest.mark.parametrize("name", ["t", "ms", "xi", "sigma_prime", "cell_now", "_x", "x_post", "unit", "ring_size"])
+@pytest.mark.parametrize("name", ["t", "ms", "xi", "sigma_prime", "cell_now", "x_post", "unit", "ring_size"])
 def test_a_variable_with_another_meaning_is_refused(kind, name):
     with pytest.raises(UsageError, match=rf"^rule: .*'{name}'.*$"):
         attach_declared(super_spike_like(**{kind: {name: 0.0} if kind == "parameters" else (name,)}))
