@@ -18,9 +18,11 @@ from spiking.network import InputSpikes, NetworkConfig, Projection, Wiring, draw
 from spiking.parameters import ConductanceNeuron, InhibitoryPlasticity
 from spiking.rule import super_spike
 from spiking.simulation import State
+from spiking.torch import engines
 from spiking.torch.batch import Batch, Member
 from spiking.torch.native import compiler
 from spiking.torch.network_simulator import TorchNetworks
+from spiking.torch.stepping import TensorStepper
 from tests.spiking.network_cases import (
     RATES,
     SMALL,
@@ -40,7 +42,7 @@ def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(params=["cpu compiled", "cpu eager", "cuda eager"])
+@pytest.fixture(params=["cpu compiled", "cpu eager", "cuda eager", "cuda compiled"])
 def where(request: pytest.FixtureRequest) -> dict[str, str]:
     """Device and engine."""
     device, engine = request.param.split()
@@ -108,6 +110,18 @@ def plainly(config: NetworkConfig) -> tuple[dict[str, Any], State, list[Any], di
     if config.inhibition == "none":  # it has no inhibitory neurons; ours are there, and silent
         state.pop("ie.post/x")
     return spikes, {name: value for name, value in state.items() if value.size}, weights, hits
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(compiler() is None, reason="no C++ compiler on this machine")
+def test_what_a_gpu_compiles_is_right_when_a_cpu_compiles_it(monkeypatch):
+    """The element-wise functions through torch.compile; CUDA graphs need a GPU ("cuda compiled")."""
+    monkeypatch.setattr(engines, "TensorStepper", lambda batch, compiled: TensorStepper(batch, compiled=True))
+    config = NetworkConfig(**{**SMALL, **VARIANTS["recurrence"]})
+    spikes, state = alone(config, engine="eager")
+    expected, plain, _, _ = plainly(config)
+    assert_same_spikes(spikes, expected)
+    assert differences(state, plain, 1e-9) == {}
 
 
 def without_maxima(state: State) -> State:
