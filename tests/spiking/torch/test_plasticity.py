@@ -230,11 +230,10 @@ def test_the_event_form_equals_stepping(k, windows, lines, units, density, align
 
 @pytest.mark.parametrize("k", [LPL, SUPER_SPIKE, coefficients((3.0, 10.0), (2.0, 5.0))])
 def test_windows_longer_than_the_memory_of_an_eligibility(k, each_device) -> None:
-    """Of which the tail alone counts for what is handed on: 0.5 s is 5000 steps for LPL, 4400 of them count."""
-    memory = Backward(k, torch.zeros(0, dtype=torch.float64)).memory
-    case = draw(
-        k, [memory + 300, memory // 2, memory + 1], lines=5, units=3, rate=0.01, alignment=8, device=each_device
-    )
+    """Of which the tail alone counts for what is handed on, in float32: 2300 of the 5000 steps of a window for LPL."""
+    memory = Backward(k, torch.zeros(0)).memory
+    windows, kind = [memory + 300, memory // 2, memory + 1], {"dtype": torch.float32, "device": each_device}
+    case = draw(k, windows, lines=5, units=3, rate=0.01, alignment=8, **kind)
     check_event_form(case, 100)
 
 
