@@ -79,7 +79,8 @@ def in_plain_numpy() -> Outcome:
 @pytest.fixture(
     scope="module",
     params=[
-        "numpy",
+        # half a minute: among the fast tests only where there is no compiler
+        pytest.param("numpy", marks=[pytest.mark.slow] if compiler() is not None else []),
         pytest.param(
             "standalone", marks=pytest.mark.skipif(compiler() is None, reason="no C++ compiler on this machine")
         ),
