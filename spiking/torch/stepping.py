@@ -18,7 +18,7 @@ from torch import Tensor
 
 from spiking.torch.batch import Batch, State
 from spiking.torch.code import Code, full
-from spiking.torch.neuron import NeuronState
+from spiking.torch.neuron import NeuronState, conductance_step
 from spiking.torch.plasticity import Backward, Carried, Events, add_at, event_form
 
 Step = Callable[..., Any]
@@ -62,14 +62,11 @@ class TensorStepper:
 
     def __init__(self, batch: Batch, *, compiled: bool = False) -> None:
         self.batch = batch
-        names = NeuronState._fields
-        code, signal = batch.code, batch.rule.signal
+        signal = batch.rule.signal
         self._variables = tuple(f"signal/{name}" for name in signal.variables)
         self._delays = tuple(f"s_{name}" for name in signal.delays)
         known = (*signal.variables, *signal.parameters, "s_now", *self._delays)
-        self._neuron = self._program("step", names, names)
-        self._spiked = self._program("threshold", names, ("spiked",))
-        self._reset = tuple(float(value) for value in code["reset"].function((), ("U", "thr"))())
+        self._one_step = conductance_step(batch.neuron, batch.dt)
         self._factor = self._program("factor", ("u",), ("_factor",))
         self._error = self._program("error", known, ("_error",))
         self._traces = self._program("traces", known, signal.variables)
@@ -265,12 +262,6 @@ class TensorStepper:
         return torch.exp(-self.batch.dt / self.batch.tau_inhibition * left)
 
     # --- element-wise -------------------------------------------------------------------------------------------------
-    def _one_step(self, neurons: NeuronState) -> tuple[NeuronState, Tensor]:
-        after = NeuronState(*self._neuron(*neurons))
-        spiked = self._spiked(*after)[0].bool()
-        U, thr = (torch.where(spiked, to, value) for to, value in zip(self._reset, (after.U, after.thr), strict=True))
-        return after._replace(U=U, thr=thr), spiked
-
     def _first_spikes(self, neurons: NeuronState, ampa: Tensor, gaba: Tensor) -> Tensor:
         """(B, neurons), the step of the block in which each neuron spikes; the number of steps, if in none."""
         first = torch.full_like(neurons.U, len(ampa))
