@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 KEEP = {  # the arrays that a test reads, by the start of their names
-    "inputs": ("view1", "view2"),
-    "lpl_default": ("param.", "z1.", "z2.", "pull", "push", "decorr", "total", "grad"),
+    "inputs": ("",),
+    "lpl_default": ("",),
+    "lpl_no_pooling": ("z1.", "pull", "push", "decorr", "total", "grad"),  # its pooled codes are lpl_default's
     "linear_readout": (
         "train_x",
         "train_y",
@@ -20,6 +21,9 @@ KEEP = {  # the arrays that a test reads, by the start of their names
         "batch_losses",
         "test",
     ),
+    "metrics_and_losses": ("",),
+    "shapes3d_sequences": ("",),
+    "toy2d": ("",),
     "lr_schedule": ("lr1e-3_800", "lr1e-5_400", "lr1e-3_50"),
 }
 
