@@ -20,7 +20,7 @@ from torch import Tensor
 from foundation.config import setting
 from foundation.errors import UsageError
 from ratenets.evaluation.readout import Features, Readout, codes
-from ratenets.lpl.encoders import DenseBlock, LayerLocalEncoder
+from ratenets.lpl.encoders import DenseBlock, Encoder
 from spiking.integrate_and_fire import Array, IFLayer, IFNetwork
 
 
@@ -40,7 +40,7 @@ class ConversionConfig:
 
 
 def convert(
-    encoder: LayerLocalEncoder, readout: Readout, calibration: Tensor, config: ConversionConfig | None = None
+    encoder: Encoder, readout: Readout, calibration: Tensor, config: ConversionConfig | None = None
 ) -> IFNetwork:
     """Convert an encoder with a readout of its last layer.
 

@@ -12,7 +12,7 @@ from bridge.coding import stimulus
 from foundation.errors import UsageError
 from foundation.progress import bar
 from ratenets.evaluation.readout import Labels, Readout, codes
-from ratenets.lpl.encoders import LayerLocalEncoder
+from ratenets.lpl.encoders import Encoder
 from spiking.integrate_and_fire import Array, IFNetwork, IFResult, Simulator
 
 
@@ -133,7 +133,7 @@ def simulate_images(
 
 
 def simulate_and_report(
-    encoder: LayerLocalEncoder,
+    encoder: Encoder,
     readout: Readout,
     network: IFNetwork,
     images: Tensor,

@@ -24,6 +24,7 @@ from foundation.errors import RatespikeError, StoppedError, UsageError
 from foundation.progress import bar
 from foundation.stopping import stop_requests
 from ratenets import run_folder
+from ratenets.distributed import anywhere, rank, ranks
 from ratenets.run_folder import CHECKPOINT, METRICS, State
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
@@ -41,16 +42,24 @@ class RunConfig:
     precision: str = setting("float32", "float32, float64, or bfloat16 (mixed: float32 weights, bfloat16 products)")
     compile: bool = setting(False, "compile the step with torch.compile (needs a C++ compiler)")
     checkpoint_every: int = setting(0, "steps between checkpoints; 0: at the end of every epoch only")
+    max_steps: int = setting(0, "stop after so many steps, even within an epoch; 0: no limit")
 
     def __post_init__(self) -> None:
         if self.epochs < 0:
             raise UsageError(f"run.epochs: must not be negative, got {self.epochs}")
         if self.seed < 0:
             raise UsageError(f"run.seed: must not be negative, got {self.seed}")
-        if self.checkpoint_every < 0:
-            raise UsageError(f"run.checkpoint_every: must not be negative (steps), got {self.checkpoint_every}")
+        for name in ("checkpoint_every", "max_steps"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"run.{name}: must not be negative (steps), got {getattr(self, name)}")
         if self.precision not in DTYPES:
             raise UsageError(f"run.precision: must be one of {', '.join(DTYPES)}, got '{self.precision}'")
+
+    def steps_in(self, epoch: int, steps_per_epoch: int) -> int:
+        """How many of an epoch's steps the run makes; the epoch is counted from 0."""
+        if epoch >= self.epochs:
+            return 0
+        return max(0, min(steps_per_epoch, (self.max_steps or 2**62) - epoch * steps_per_epoch))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -93,6 +102,9 @@ class Learner(Protocol):
     def step(self, epoch: int, index: int) -> Mapping[str, Tensor]:
         """Fill every parameter's `.grad` for one batch, by whatever rule; return scalars to be averaged."""
 
+    def evaluate(self, epoch: int) -> Mapping[str, float]:
+        """What else to note after an epoch; nothing, if it is not due."""
+
 
 def train(
     learner: Learner, config: RunConfig, folder: Path | None = None, *, resume: bool = False, label: str = "training"
@@ -112,52 +124,58 @@ def train(
         StoppedError: by Ctrl-C or SIGTERM, after a checkpoint.
     """
     state, history = State(), []
+    if folder is not None and resume and (folder / CHECKPOINT).is_file():
+        state = run_folder.load(folder, learner, config.torch_device())
+    if rank() > 0:
+        folder = None  # the first process writes for all
     if folder is not None:
-        if resume and (folder / CHECKPOINT).is_file():
-            state = run_folder.load(folder, learner, config.torch_device())
-        elif (folder / METRICS).is_file():
-            raise RatespikeError(f"{folder}: has metrics but no {CHECKPOINT}; the run cannot go on")
-        else:
-            run_folder.save(folder, learner, state)
-        history = run_folder.cut_metrics(folder, state.metrics_bytes)
+        history = _begin(folder, learner, state)
     done = state.epoch * learner.steps_per_epoch + state.index
-    total = config.epochs * learner.steps_per_epoch
+    total = sum(config.steps_in(epoch, learner.steps_per_epoch) for epoch in range(config.epochs))
     with (
         _writer(folder, done if resume else None) as write_scalar,
         stop_requests(listen=folder is not None) as stopped,
         bar(label=label, total=total, unit="step", initial=done) as progress,
     ):
-        while state.epoch < config.epochs:
+        while steps := config.steps_in(state.epoch, learner.steps_per_epoch):
             started = time.perf_counter()
-            for _ in _steps(learner, state):
+            for _ in _steps(learner, state, steps):
                 progress.update()
                 due = config.checkpoint_every and state.index % config.checkpoint_every == 0
-                if folder is not None and (stopped() or due) and state.index < learner.steps_per_epoch:
+                stop = stopped() and ranks() == 1  # several processes agree at the end of an epoch
+                if folder is not None and (stop or due) and state.index < steps:
                     _means(state)  # a broken state must not replace a good one
                     run_folder.save(folder, learner, state)
-                    if stopped():
+                    if stop:
                         raise StoppedError(f"stopped in epoch {state.epoch + 1}; --resume goes on from there")
-            means = _means(state)
+            means = {**_means(state), **(learner.evaluate(state.epoch) if rank() == 0 else {})}
             history.append({"epoch": state.epoch + 1, **means})
             state = State(state.epoch + 1, metrics_bytes=state.metrics_bytes)
-            if folder is None:
-                continue
-            state.metrics_bytes = run_folder.append_metrics(
-                folder / METRICS, history[-1], time.perf_counter() - started
-            )
-            for name, value in means.items():
-                write_scalar(name, value, state.epoch * learner.steps_per_epoch)
-            run_folder.save(folder, learner, state)
-            if stopped() and state.epoch < config.epochs:
+            if folder is not None:
+                seconds = time.perf_counter() - started
+                state.metrics_bytes = run_folder.append_metrics(folder / METRICS, history[-1], seconds)
+                for name, value in means.items():
+                    write_scalar(name, value, state.epoch * learner.steps_per_epoch)
+                run_folder.save(folder, learner, state)
+            if anywhere(stopped()) and config.steps_in(state.epoch, learner.steps_per_epoch):
                 raise StoppedError(f"stopped after epoch {state.epoch}; --resume goes on from there")
     return history
 
 
-def _steps(learner: Learner, state: State) -> Iterator[None]:
-    """The remaining steps of the state's epoch."""
+def _begin(folder: Path, learner: Learner, state: State) -> list[dict[str, Any]]:
+    """Make a folder ready for the epochs to come; return the metrics of those that were."""
+    if state.metrics_bytes == 0 and not (folder / CHECKPOINT).is_file():
+        if (folder / METRICS).is_file():
+            raise RatespikeError(f"{folder}: has metrics but no {CHECKPOINT}; the run cannot go on")
+        run_folder.save(folder, learner, state)
+    return run_folder.cut_metrics(folder, state.metrics_bytes)
+
+
+def _steps(learner: Learner, state: State, steps: int) -> Iterator[None]:
+    """The remaining ones of the `steps` of the state's epoch."""
     for group in learner.optimizer.param_groups:
         group["lr"] = learner.learning_rate(state.epoch)
-    for index in range(state.index, learner.steps_per_epoch):
+    for index in range(state.index, steps):
         state.sums = _add(state.sums, _step(learner, state.epoch, index))
         try:
             learner.optimizer.step()
@@ -167,20 +185,34 @@ def _steps(learner: Learner, state: State) -> Iterator[None]:
         yield
 
 
+class MemoryFullError(RatespikeError):
+    """A step does not fit into the memory of its device."""
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Is this one of the ways in which torch says that memory is short?"""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
+
+
 def rehearse(learner: Learner) -> None:
     """Take one step without learning from it: does it compile, does it fit into memory? Before anything is written.
 
     Raises:
         RatespikeError: it does not.
     """
+    before = {name: buffer.clone() for name, buffer in learner.network.named_buffers()}
     _step(learner, 0, 0)
+    for name, buffer in learner.network.named_buffers():  # such as the statistics of batch norm
+        buffer.copy_(before[name])
 
 
 def _step(learner: Learner, epoch: int, index: int) -> Mapping[str, Tensor]:
     try:
         return learner.step(epoch, index)
-    except (torch.OutOfMemoryError, MemoryError):
-        raise RatespikeError("the memory is full; take a smaller batch or a narrower network") from None
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise MemoryFullError("the memory is full; take a smaller batch or a narrower network") from None
     except torch._dynamo.exc.TorchDynamoException as error:
         reason = str(error).strip().splitlines()[0]
         raise RatespikeError(f"torch.compile failed ({reason}); run without --compile") from None

@@ -15,7 +15,8 @@ from foundation.errors import UsageError
 from foundation.files import check_target, write_json
 from foundation.seeds import numpy_generator
 from ratenets.evaluation.readout import codes, fit
-from ratenets.lpl.training import load_lpl, prepare
+from ratenets.lpl.sources import prepare
+from ratenets.lpl.training import load_lpl
 from ratenets.run import RunConfig
 from ratenets.run_folder import run_files
 from spiking.integrate_and_fire import IFNetwork, IFResult, Simulator, Stimulus, load
@@ -59,7 +60,7 @@ def convert_command(
     _check(steps, [out, json_file], run_files(run))
     conversion = build_config(ConversionConfig(), None, flag_values(ConversionConfig, flags))
     encoder, config, images = load_lpl(run, data=data, root=root, device=device)
-    train, test = prepare(images.train_images, config.run), prepare(images.test_images, config.run)
+    train, test = prepare(images.train_images, config), prepare(images.test_images, config)
     readout = fit(codes(encoder, train)[-1], images.train_labels)
     network = convert(encoder, readout, train, conversion)
     report = simulate_and_report(

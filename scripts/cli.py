@@ -74,3 +74,7 @@ def main() -> None:
 def _fail(message: str, status: int, name: str = "ratespike") -> NoReturn:
     click.echo(f"{name}: {' '.join(message.split())}", err=True)
     sys.exit(status)
+
+
+if __name__ == "__main__":  # `torchrun -m ratespike.cli`
+    main()

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from foundation.data.catalogue import DATASETS, Dataset, data_root, find
+from foundation.data.catalogue import DATASETS, IMAGE_FOLDER, Dataset, data_root, find
+from foundation.data.folders import find_parts
 from foundation.data.official import cheap_fault, mending_command
 from foundation.errors import UsageError
 
@@ -24,6 +25,7 @@ def list_datasets(root: Path | None) -> None:
     """Show every dataset: its size, its licence, and whether it is there.
 
     Here only existence and size of the files are looked at; their md5 is checked whenever a dataset is read.
+    Train images are counted as labelled+unlabelled where there are such.
     """
     folder = data_root(root)
     rows = [("name", "train", "test", "image", "download", "state", "licence")]
@@ -32,10 +34,12 @@ def list_datasets(root: Path | None) -> None:
         state, note = _state(dataset, folder)
         size = "x".join(str(n) for n in (*dataset.shape[1:], dataset.shape[0]))
         download = f"{dataset.download_size / 1e6:.1f} MB" if dataset.files else "-"
-        counts = (f"{dataset.n_train:,}", f"{dataset.n_test:,}")
-        rows.append((dataset.name, *counts, size, download, state, dataset.licence))
+        train = f"{dataset.n_train:,}" + (f"+{dataset.n_unlabelled:,}" if dataset.n_unlabelled else "")
+        rows.append((dataset.name, train, f"{dataset.n_test:,}", size, download, state, dataset.licence))
         if note:
             notes.append(f"{dataset.name}: {note}; mend it with {mending_command(dataset, root)}")
+    state = "found" if find_parts(folder) else "missing"
+    rows.append((IMAGE_FOLDER, "-", "-", "-", "-", state, "your own images, a folder for each class"))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         cells = (
@@ -55,7 +59,7 @@ def list_datasets(root: Path | None) -> None:
     "--mirror",
     metavar="URL",
     help="Take the files from below this address instead of the official hosts: same folders and file names as in "
-    "DIR (so a served DIR will do), CIFAR-10 also as the official cifar-10-python.tar.gz.",
+    "DIR (so a served DIR will do), CIFAR-10 and STL-10 also as their official archives.",
 )
 def get_datasets(names: tuple[str, ...], root: Path | None, mirror: str | None) -> None:
     """Download datasets, checking every md5. What is right already is kept, what is wrong is replaced."""

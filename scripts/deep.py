@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,16 @@ from foundation import config as configs
 from foundation.data.images import load_images
 from foundation.errors import UsageError
 from foundation.files import check_target, write_json
+from ratenets.distributed import process_group, rank
 from ratenets.evaluation.layerwise import layerwise, pixel_baseline, table
-from ratenets.lpl.training import LPLConfig, load_lpl, prepare, train_lpl
+from ratenets.lpl.config import DEFAULTS, LPLConfig
+from ratenets.lpl.sources import prepare
+from ratenets.lpl.training import load_lpl, train_lpl
 from ratenets.run_folder import CONFIG, run_files
 
+from . import shapes3d, toy
 from .options import build_config, config_options, device_option, flag_values, root_option
+from .original_flags import original_flags, translated
 
 
 @click.group()
@@ -23,36 +29,61 @@ def command() -> None:
     """Train rate networks with local learning rules, and read them out."""
 
 
-@command.command(short_help="Train an encoder with layer-local LPL.")
-@config_options(LPLConfig)
+@command.command(short_help="Train an encoder with LPL, layer-local or end to end.")
+@config_options(LPLConfig, DEFAULTS)
+@original_flags
 @root_option
 @click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file of settings; options win over it")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="the run's folder")
 @click.option("--resume", is_flag=True, help="go on with the run in --out; its settings are kept")
 def lpl(root: Path | None, file: Path | None, out: Path, resume: bool, **flags: Any) -> None:
-    """Train an encoder with layer-local Latent Predictive Learning.
+    """Train an encoder with Latent Predictive Learning, or with one of the paper's controls.
 
     The folder of --out then holds config.toml, checkpoint.pt, metrics.jsonl and tensorboard/. A run that was stopped
-    or killed goes on with --resume and ends where it would have ended.
+    or killed goes on with --resume and ends where it would have ended. `torchrun --nproc-per-node N -m ratespike.cli
+    deep lpl ...` trains on N GPUs or processes at once, to the same result.
     """
-    given = flag_values(LPLConfig, flags)
-    if resume:
-        path = out / CONFIG
+    flags, idle = translated(flags)
+    for name in idle:
+        click.echo(f"--{name}: a flag of the original program, without effect here", err=True)
+    config = _config(file, out if resume else None, flag_values(LPLConfig, flags))
+    with process_group(config.run.torch_device()) as device:
+        config = replace(config, run=replace(config.run, device=str(device)))
+        images = load_images(config.data, root, image_size=config.image_size)
+        _, history = train_lpl(config, images, out, resume=resume, label=f"{config.name} on {config.data}")
+        if rank() == 0:
+            click.echo(f"{_last_losses(history)}{out}: trained for {len(history)} epochs")
+            click.echo(f"now `ratespike deep readout {out}`")
+
+
+def _config(file: Path | None, run: Path | None, given: dict[str, Any]) -> LPLConfig:
+    """The settings: a run's own when it goes on, else the dataset's; then a file over them, then the command line."""
+    if run is not None:
+        path = run / CONFIG
         if not path.is_file():
-            raise UsageError(f"{out}: no run to resume, there is no {CONFIG}")
+            raise UsageError(f"{run}: no run to resume, there is no {CONFIG}")
         default = configs.loads(LPLConfig, configs.read_text(path), str(path))
     else:
         values = configs.parse(configs.read_text(file), str(file)) if file else {}
         default = LPLConfig.for_data(str(given.get("data", values.get("data", LPLConfig.data))))
-    config = build_config(default, file, given)
-    config.run.torch_device()
-    _, history = train_lpl(config, load_images(config.data, root), out, resume=resume, label=f"LPL on {config.data}")
-    if history:
-        click.echo("layer     pull     push   decorr")
-        for layer in range(1, sum(name.endswith("/pull") for name in history[-1]) + 1):
-            terms = [history[-1][f"layer{layer}/{name}"] for name in ("pull", "push", "decorr")]
-            click.echo(f"{layer:5d} " + " ".join(f"{value:8.4f}" for value in terms))
-    click.echo(f"{out}: trained for {len(history)} epochs; now `ratespike deep readout {out}`")
+    return build_config(default, file, given)
+
+
+def _last_losses(history: list[dict[str, Any]]) -> str:
+    """The last epoch's terms of each layer, as a table."""
+    if not history:
+        return ""
+    terms = [name.partition("/")[::2] for name in history[-1] if "/" in name]
+    columns = list(dict.fromkeys(term for _, term in terms))
+    lines = ["layer" + "".join(f"{column:>15}" for column in columns)]
+    for layer in dict.fromkeys(layer for layer, _ in terms):
+        values = [history[-1][f"{layer}/{column}"] for column in columns]
+        lines.append(f"{layer.removeprefix('layer'):>5}" + "".join(f"{value:15.4f}" for value in values))
+    return "\n".join(lines) + "\n"
+
+
+command.add_command(toy.command, "toy")
+command.add_command(shapes3d.command, "shapes3d")
 
 
 @command.command(short_help="Read out every layer of a trained run.")
@@ -70,7 +101,7 @@ def readout(run: Path, root: Path | None, device: str, labels: int, draws: int, 
         check_target(json_file, *run_files(run))
     encoder, config, images = load_lpl(run, root=root, device=device)
     seed = config.run.seed
-    train_x, test_x = prepare(images.train_images, config.run), prepare(images.test_images, config.run)
+    train_x, test_x = prepare(images.train_images, config), prepare(images.test_images, config)
     rows = [pixel_baseline(images, labels, draws, seed)]
     rows += layerwise(encoder, train_x, test_x, images, labels, draws, seed)
     click.echo(table(rows, labels))

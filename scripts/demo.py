@@ -35,9 +35,12 @@ from foundation.progress import bar
 from foundation.seeds import derive, numpy_generator
 from ratenets.evaluation.layerwise import LayerReadout, few_label_accuracy, layerwise, pixel_baseline
 from ratenets.evaluation.readout import codes, fit
-from ratenets.lpl.encoders import EncoderConfig, LayerLocalEncoder
+from ratenets.lpl.config import LPLConfig
+from ratenets.lpl.encoders import Encoder, EncoderConfig
+from ratenets.lpl.losses import LossConfig
 from ratenets.lpl.objective import EPSILON, Coefficients
-from ratenets.lpl.training import LPLConfig, build_network, prepare, train_lpl
+from ratenets.lpl.sources import prepare
+from ratenets.lpl.training import build_encoder, train_lpl
 from ratenets.run import RunConfig
 from ratenets.run_folder import CONFIG
 from ratenets.sequences.augmentation import image_sequence
@@ -79,9 +82,8 @@ class DemoConfig:
         return LPLConfig.for_data(
             "digits",
             learning_rate=2e-3,
-            gradients="closed-form",
             encoder=EncoderConfig(hidden=self.hidden),
-            coefficients=Coefficients(pull=pull),
+            loss=LossConfig(coefficients=Coefficients(pull=pull)),
             run=RunConfig(epochs=self.epochs, seed=seed),
         )
 
@@ -188,25 +190,25 @@ def take(config: DemoConfig, out: Path) -> Tour:
 
 def _train(
     config: DemoConfig, seed: int, images: ImageSet, out: Path
-) -> tuple[dict[str, LayerLocalEncoder], list[dict[str, Any]]]:
+) -> tuple[dict[str, Encoder], list[dict[str, Any]]]:
     networks, histories = {}, {}
     for name, pull in (("LPL", 1.0), ("predictive off", 0.0)):
         folder = out / "runs" / f"{name.replace(' ', '-').lower()}-{seed}"
         run = config.network(seed, pull)
         resume = (folder / CONFIG).is_file()
         networks[name], histories[name] = train_lpl(run, images, folder, resume=resume, label=f"{name}, seed {seed}")
-    networks["untrained"] = build_network(config.network(seed), images.image_shape)
+    networks["untrained"] = build_encoder(config.network(seed), images.image_shape)
     return networks, histories["LPL"]
 
 
-def _readouts(config: DemoConfig, encoder: LayerLocalEncoder, seed: int, images: ImageSet) -> list[LayerReadout]:
-    run = config.network(seed).run
+def _readouts(config: DemoConfig, encoder: Encoder, seed: int, images: ImageSet) -> list[LayerReadout]:
+    run = config.network(seed)
     train, test = prepare(images.train_images, run), prepare(images.test_images, run)
     return layerwise(encoder, train, test, images, config.labels, config.draws, seed)
 
 
-def _spikes(config: DemoConfig, encoder: LayerLocalEncoder, images: ImageSet) -> Spikes:
-    run = config.network(config.seed).run
+def _spikes(config: DemoConfig, encoder: Encoder, images: ImageSet) -> Spikes:
+    run = config.network(config.seed)
     train, test = prepare(images.train_images, run), prepare(images.test_images, run)
     readout = fit(codes(encoder, train)[-1], images.train_labels)
     network = convert(encoder, readout, train, ConversionConfig())
@@ -239,7 +241,7 @@ def _spikes(config: DemoConfig, encoder: LayerLocalEncoder, images: ImageSet) ->
 
 def _plasticity(config: DemoConfig, network: IFNetwork, images: ImageSet) -> Plasticity:
     run = config.network(config.seed)
-    train = prepare(images.train_images, run.run)
+    train = prepare(images.train_images, run)
     generator = torch.Generator().manual_seed(derive(config.seed, "sequence"))
     rows = torch.randperm(len(train), generator=generator)[: config.sequence]
     frames = image_sequence(train[rows], config.views_each, run.views, generator).flatten(1).double().numpy()
@@ -249,7 +251,7 @@ def _plasticity(config: DemoConfig, network: IFNetwork, images: ImageSet) -> Pla
 
     def at(comparison: ComparisonConfig) -> tuple[Comparison, Statistics]:
         statistics = Statistics.of(activation, comparison)
-        coefficients = run.coefficients
+        coefficients = run.loss.coefficients
         balance = balanced_lambda(activation, statistics, scale, coefficients.pull, coefficients.push, EPSILON)
         label = f"{comparison.realisations} realisations at {comparison.unit_rate:g} Hz"
         return compare(

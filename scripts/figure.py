@@ -14,6 +14,8 @@ from foundation.figures import FORMATS, save
 from foundation.files import check_target
 from foundation.progress import bar
 
+from .options import root_option
+
 
 class Recipe(NamedTuple):
     """How a figure is made, with functions as "module:name": one figure does not import what another needs."""
@@ -22,6 +24,7 @@ class Recipe(NamedTuple):
     drawer: str  # of all lists in one, gives the figure
     text: str  # what it shows
     inputs: str  # what it takes
+    of_data: bool = False  # its inputs are names of datasets; the reader takes the root and a seed, too
 
 
 FIGURES = {
@@ -37,6 +40,19 @@ FIGURES = {
         "weight change by spike timing, for several variances or frequencies (Fig. 6)",
         "files of `ratespike spike stdp`",
     ),
+    "toy": Recipe(
+        "ratenets.toy.results:read_results",
+        "ratenets.toy.plots:toy",
+        "what a single neuron learns by LPL (Fig. 2, ED Fig. 1, Suppl. Figs. 1 and 2)",
+        "files of `ratespike deep toy`",
+    ),
+    "augmentations": Recipe(
+        "ratenets.sequences.plots:read_views",
+        "ratenets.sequences.plots:augmentations",
+        "what a network sees of its images: pairs of views",
+        "names of datasets, see `ratespike data list`",
+        of_data=True,
+    ),
 }
 LIST = "\n\n".join(f"\b\n{name}: {recipe.text}\n    INPUT: {recipe.inputs}" for name, recipe in FIGURES.items())
 
@@ -45,25 +61,33 @@ LIST = "\n\n".join(f"\b\n{name}: {recipe.text}\n    INPUT: {recipe.inputs}" for 
 @click.argument("name", type=click.Choice(list(FIGURES)), metavar="NAME")
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="INPUT...")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="the figure: a .png, .pdf or .svg file")
-def command(name: str, inputs: tuple[Path, ...], out: Path) -> None:
+@root_option
+@click.option("--seed", type=int, default=0, show_default=True, help="of the views in augmentations")
+def command(name: str, inputs: tuple[Path, ...], out: Path, root: Path | None, seed: int) -> None:
     """Draw the figure NAME from one or several run files."""
-    _check(inputs, out)
     recipe = FIGURES[name]
+    _check_out(out)
+    if not recipe.of_data:
+        _check(inputs, out)
     reader, drawer = _function(recipe.reader), _function(recipe.drawer)
     runs: list[Any] = []
     with bar(label=f"figure {name}", total=len(inputs) + 1, unit="step") as progress:
         for path in inputs:
-            runs += reader(path)
+            runs += reader(str(path), root, seed) if recipe.of_data else reader(path)
             progress.update()
         save(drawer(runs), out)
         progress.update()
     click.echo(f"{out}: {name}, from {len(runs)} run{'s' if len(runs) > 1 else ''}")
 
 
-def _check(inputs: tuple[Path, ...], out: Path) -> None:
-    """Refuse what cannot be read or written, before any work starts."""
+def _check_out(out: Path) -> None:
     if out.suffix not in FORMATS:
         raise UsageError(f"{out}: a figure is written as one of {', '.join(FORMATS)}")
+    check_target(out)
+
+
+def _check(inputs: tuple[Path, ...], out: Path) -> None:
+    """Refuse what cannot be read or written, before any work starts."""
     check_target(out, *inputs)
     seen: set[Path] = set()
     for path in inputs:

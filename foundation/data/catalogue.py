@@ -28,15 +28,18 @@ class Dataset:
     """What is known of a dataset before any of its files is opened."""
 
     name: str
-    layout: Literal["bundled", "idx", "cifar"]
+    layout: Literal["bundled", "idx", "cifar", "stl"]
     shape: tuple[int, int, int]  # one image: channels, height, width
     n_train: int
     n_test: int
     class_names: tuple[str, ...]
     licence: str
     url: str = ""  # the official address, up to and with the last slash; a file's name (without folder) follows
-    files: tuple[OfficialFile, ...] = ()  # idx: images and labels of train, then of test; cifar: batches, test, meta
+    files: tuple[
+        OfficialFile, ...
+    ] = ()  # idx, stl: images and labels of train, then of test; cifar: batches, test, meta
     archive: OfficialFile | None = None  # what is downloaded where the files come in one archive
+    n_unlabelled: int = 0  # images without a label, in one more file
 
     @property
     def n_classes(self) -> int:
@@ -50,6 +53,7 @@ class Dataset:
 
 DIGITS = tuple("0123456789")
 FASHION = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+STL10 = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
@@ -122,14 +126,51 @@ _ALL = (
         ),
         archive=OfficialFile("cifar-10-python.tar.gz", 170_498_071, "c58f30108f718f92721af3b95e74349a"),
     ),
+    Dataset(
+        name="stl10",
+        layout="stl",
+        shape=(3, 96, 96),
+        n_train=5_000,
+        n_test=8_000,
+        n_unlabelled=100_000,
+        class_names=STL10,
+        licence="none stated; cite Coates et al. (2011)",
+        url="http://ai.stanford.edu/~acoates/stl10/",
+        files=(
+            OfficialFile("stl10_binary/train_X.bin", 138_240_000, "918c2871b30a85fa023e0c44e0bee87f"),
+            OfficialFile("stl10_binary/train_y.bin", 5_000, "5a34089d4802c674881badbb80307741"),
+            OfficialFile("stl10_binary/test_X.bin", 221_184_000, "7f263ba9f9e0b06b93213547f721ac82"),
+            OfficialFile("stl10_binary/test_y.bin", 8_000, "36f9794fa4beb8a2c72628de14fa638e"),
+            OfficialFile("stl10_binary/unlabeled_X.bin", 2_764_800_000, "5242ba1fed5e4be9e1e742405eb56ca4"),
+        ),
+        archive=OfficialFile("stl10_binary.tar.gz", 2_640_397_119, "91f7769df0f17e558f3565bffb0c7dfb"),
+    ),
 )
 DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in _ALL}
+"""What somebody published: counts, classes and files are known."""
+
+IMAGE_FOLDER = "image-folder"
+"""A user's own images, a folder for each class; what is in it only the folder knows (see `foundation.data.folders`)."""
+
+
+def known_names() -> str:
+    """The names that `load_images` takes, as errors list them."""
+    return ", ".join([*DATASETS, IMAGE_FOLDER])
 
 
 def find(name: str) -> Dataset:
-    """The dataset of that name. Raises `UsageError`, which lists the known names, where there is none."""
+    """The published dataset of that name.
+
+    Raises:
+        UsageError: there is none of that name, and the message lists those there are; or it is a user's own folder.
+    """
+    if name == IMAGE_FOLDER:
+        raise UsageError(
+            f"{name} is a folder of your own images, there is nothing to download; "
+            f"it holds {name}/train/CLASS/ and {name}/test/CLASS/ below the root"
+        )
     if name not in DATASETS:
-        raise UsageError(f"unknown dataset {name!r}; known are {', '.join(DATASETS)}")
+        raise UsageError(f"unknown dataset {name!r}; known are {known_names()}")
     return DATASETS[name]
 
 

@@ -6,24 +6,23 @@ import gzip
 import hashlib
 import tarfile
 import tempfile
-import time
 import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from tqdm import tqdm
 
 from foundation.data.catalogue import Dataset, OfficialFile
-from foundation.data.official import md5, read_official
+from foundation.data.official import is_official
+from foundation.data.space import check_disk, remove_abandoned
 from foundation.errors import RatespikeError, UsageError
 from foundation.files import whole_file
 from foundation.progress import bar
 
 TIMEOUT = 30.0  # s without a byte
 CHUNK = 1 << 16  # bytes
-ABANDONED = 600.0  # s after the last byte; a live download would have run into its timeout
 
 
 class NotFoundError(RatespikeError):
@@ -42,7 +41,7 @@ def get(dataset: Dataset, root: Path, mirror: str | None = None) -> tuple[str, .
         raise UsageError(f"mirror {mirror!r} should begin with http:// or https://")
     try:
         _sweep(root, dataset)
-        wanted = [file for file in dataset.files if not _is_right(root / file.path, file)]
+        wanted = [file for file in dataset.files if not is_official(root / file.path, file)]
         if wanted:
             with _nothing_empty_left(root, *{(root / file.path).parent for file in wanted}):
                 _get_files(dataset, wanted, root, mirror)
@@ -68,6 +67,7 @@ def _get_files(dataset: Dataset, wanted: list[OfficialFile], root: Path, mirror:
 
 def _get_archive(archive: OfficialFile, wanted: list[OfficialFile], root: Path, url: str) -> None:
     # Below the root, where there is room for a dataset; /tmp may be small.
+    check_disk(root, archive.size + sum(file.size for file in wanted), archive.name)
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as folder:
         path = Path(folder) / archive.name
@@ -79,22 +79,42 @@ def _get_archive(archive: OfficialFile, wanted: list[OfficialFile], root: Path, 
 def _unpack(archive: Path, wanted: list[OfficialFile], root: Path) -> None:
     """Write the wanted files from the archive; no name and no link in the archive decides where anything goes."""
     missing = {file.path: file for file in wanted}
+    total = sum(file.size for file in wanted)
     try:
-        with tarfile.open(archive, "r:gz") as members:
+        with (
+            bar(label=f"unpacking {archive.name}", total=total, unit="B", unit_scale=True) as progress,
+            tarfile.open(archive, "r:gz") as members,
+        ):
             for member in members:
                 file = missing.get(member.name)
                 if file is None or not member.isreg() or member.size != file.size:
                     continue
                 stream = members.extractfile(member)
-                content = stream.read() if stream else b""
-                if md5(content) == file.md5:
-                    with whole_file(root / file.path) as part:
-                        part.write_bytes(content)
+                if stream is not None and _write_if_official(stream, file, root / file.path, progress):
                     del missing[file.path]
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise RatespikeError(f"{archive.name}: not a whole archive ({error})") from None
     if missing:
         raise RatespikeError(f"{archive.name}: does not hold the official {', '.join(missing)}")
+
+
+def _write_if_official(stream: IO[bytes], file: OfficialFile, path: Path, progress: tqdm[None]) -> bool:
+    """Write what the stream gives to `path` if it is the official file; says whether it was."""
+    digest = hashlib.md5(usedforsecurity=False)
+    with suppress(_OtherFileError), whole_file(path) as part:
+        with part.open("wb") as target:
+            while chunk := stream.read(CHUNK):
+                digest.update(chunk)
+                target.write(chunk)
+                progress.update(len(chunk))
+        if digest.hexdigest() != file.md5:
+            raise _OtherFileError
+        return True
+    return False
+
+
+class _OtherFileError(Exception):
+    pass
 
 
 class _CheckedSink:
@@ -158,24 +178,12 @@ def _download(url: str, file: OfficialFile, stream: BinaryIO) -> None:
         raise RatespikeError(f"{url}: sends {got}, not {official}; nothing was kept")
 
 
-def _is_right(path: Path, file: OfficialFile) -> bool:
-    try:
-        read_official(path, file)
-    except RatespikeError:
-        return False
-    return True
-
-
 def _sweep(root: Path, dataset: Dataset) -> None:
     """Remove what a killed download left: parts beside the files, and archives below the root."""
     leftovers = list(root.glob(".download-*/*"))
     for folder in {(root / file.path).parent for file in dataset.files}:
         leftovers += folder.glob(".*-*.part*")
-    for path in leftovers:
-        with suppress(OSError):  # somebody else's, or gone by now
-            if time.time() - path.stat().st_mtime > ABANDONED:
-                path.unlink()
-                path.parent.rmdir()
+    remove_abandoned(leftovers)
 
 
 @contextmanager

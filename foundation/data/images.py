@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from foundation.data.catalogue import Dataset, OfficialFile, data_root, find
+from foundation.data import folders
+from foundation.data.catalogue import IMAGE_FOLDER, Dataset, OfficialFile, data_root, find
 from foundation.data.cifar import parse_batch, parse_meta
 from foundation.data.idx import gunzip, parse_images, parse_labels
 from foundation.data.official import mending_command, read_official
+from foundation.data.resizing import check_smaller, downsample
+from foundation.data.space import check_memory
+from foundation.data.stl import read_stl
 from foundation.errors import RatespikeError
 from foundation.seeds import numpy_generator
 
@@ -33,6 +38,7 @@ class ImageSet:
     test_images: NDArray[np.uint8]  # (N_test, C, H, W)
     test_labels: NDArray[np.int64]  # (N_test,)
     class_names: tuple[str, ...]  # by label
+    unlabelled_images: NDArray[np.uint8] | None = None  # (N, C, H, W); more to learn from, where a dataset has them
 
     @property
     def n_classes(self) -> int:
@@ -45,14 +51,23 @@ class ImageSet:
         return channels, height, width
 
 
-def load_images(name: str, root: Path | None = None) -> ImageSet:
-    """Read a dataset: ``digits``, ``mnist``, ``fashion-mnist`` or ``cifar10``.
+def load_images(name: str, root: Path | None = None, *, image_size: int | None = None) -> ImageSet:
+    """Read a dataset: ``digits``, ``mnist``, ``fashion-mnist``, ``cifar10``, ``stl10``, or ``image-folder``.
 
-    `root` is where it lies (see `data_root`); ``digits`` needs no files. Every file is checked against its official
-    md5 first. Raises `UsageError` for another name, `RatespikeError` for a missing or wrong file; that message names
+    `root` is where it lies (see `data_root`); ``digits`` needs no files. Every official file is checked against its
+    md5. With `image_size` every image is made smaller once, to that many pixels on its shorter side (bilinear,
+    antialiased); the images of an ``image-folder`` always are, to squares of 196 unless told otherwise (see `folders`).
+    Raises `UsageError` for another name or size, `RatespikeError` for a missing or wrong file; that message names
     the file, what is wrong with it, and the command that mends it.
     """
+    if name == IMAGE_FOLDER:
+        contents = folders.read_folder(data_root(root), folders.DEFAULT_SIZE if image_size is None else image_size)
+        return ImageSet(name, *contents.train, *contents.test, contents.class_names)
     dataset = find(name)
+    if image_size is not None:
+        check_smaller(dataset.shape, image_size, name)
+    if dataset.layout == "stl":
+        return _stl(dataset, root, image_size)
     if dataset.layout == "bundled":
         train, test = _digits(dataset)
     else:
@@ -62,21 +77,44 @@ def load_images(name: str, root: Path | None = None) -> ImageSet:
         expected = ((n, *dataset.shape), (n,))
         if (images.shape, labels.shape) != expected:
             raise RatespikeError(f"{name}, {part}: images and labels are {images.shape, labels.shape}, not {expected}")
+    if image_size is not None:
+        train, test = ((downsample(images, image_size, name), labels) for images, labels in (train, test))
     return ImageSet(name, *train, *test, dataset.class_names)
 
 
-def _reader(dataset: Dataset, root: Path | None) -> Reader:
-    folder, command = data_root(root), mending_command(dataset, root)
+def _folder(dataset: Dataset, root: Path | None) -> Path:
+    """The root, where at least one of the dataset's files is."""
+    folder = data_root(root)
     if not any((folder / file.path).exists() for file in dataset.files):
-        raise RatespikeError(f"{dataset.name} is not in {folder}; get it with {command}")
+        raise RatespikeError(f"{dataset.name} is not in {folder}; get it with {mending_command(dataset, root)}")
+    return folder
+
+
+def _reader(dataset: Dataset, root: Path | None) -> Reader:
+    folder = _folder(dataset, root)
 
     def read(file: OfficialFile) -> bytes:
-        try:
+        with _mended_by(dataset, root):
             return read_official(folder / file.path, file)
-        except RatespikeError as error:
-            raise RatespikeError(f"{error}; mend it with {command}") from None
 
     return read
+
+
+@contextmanager
+def _mended_by(dataset: Dataset, root: Path | None) -> Iterator[None]:
+    """Add to an error about an official file the command that mends it."""
+    try:
+        yield
+    except RatespikeError as error:
+        raise RatespikeError(f"{error}; mend it with {mending_command(dataset, root)}") from None
+
+
+def _stl(dataset: Dataset, root: Path | None, image_size: int | None) -> ImageSet:
+    folder = _folder(dataset, root)
+    check_memory(dataset.n_train + dataset.n_test + dataset.n_unlabelled, dataset.shape, image_size, dataset.name)
+    with _mended_by(dataset, root):
+        train, test, unlabelled = read_stl(dataset, folder, image_size)
+    return ImageSet(dataset.name, *train, *test, dataset.class_names, unlabelled)
 
 
 def _from_idx(dataset: Dataset, read: Reader) -> tuple[Labelled, Labelled]:

@@ -12,7 +12,7 @@ from foundation.data.images import ImageSet
 from foundation.seeds import numpy_generator
 from ratenets.evaluation.readout import Features, codes, few_labels, fit
 from ratenets.evaluation.representation import participation_ratio
-from ratenets.lpl.encoders import LayerLocalEncoder
+from ratenets.lpl.encoders import Encoder
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class LayerReadout:
 
 
 def layerwise(
-    encoder: LayerLocalEncoder, train: Tensor, test: Tensor, images: ImageSet, labels: int, draws: int, seed: int
+    encoder: Encoder, train: Tensor, test: Tensor, images: ImageSet, labels: int, draws: int, seed: int
 ) -> list[LayerReadout]:
     """Read out every layer.
 

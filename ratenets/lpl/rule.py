@@ -20,17 +20,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.grad import conv2d_weight
 
-from ratenets.lpl.encoders import Block, ConvBlock, DenseBlock
+from ratenets.lpl.encoders import Block, code, spread
 from ratenets.lpl.objective import EPSILON, Coefficients, Moments, Terms, moments, terms_from_moments
 
 
 class LocalGradient(NamedTuple):
-    """What one layer's rule gives."""
+    """What one layer's rule gives: the gradients of its parameters by name, its output and code, its terms."""
 
-    weight: Tensor
-    bias: Tensor | None
+    parameters: dict[str, Tensor]
     output: Tensor
     code: Tensor
     terms: Terms
@@ -57,29 +55,13 @@ def local_gradient(block: Block, x: Tensor, coefficients: Coefficients) -> Local
         block: the layer.
         x: its input, the first view's B samples, then the second view's: (2 B, ...).
         coefficients: of the three terms.
-
-    Returns:
-        the gradients, the layer's output and code, and the terms of its loss.
     """
-    pre = block.drive(x)
-    output, code = block.activation(pre)
-    z1, z2 = code.chunk(2)
+    output, learn = block.respond(x)
+    z1, z2 = code(output).chunk(2)
     first, second = moments(z1), moments(z2)
     values = terms_from_moments(z1, z2, first, second)
     g = torch.cat([code_gradient(z1, z2, first, coefficients), code_gradient(z2, z1, second, coefficients)])
-    bias = block.synapses.bias
-    if isinstance(block, DenseBlock):
-        delta = g * (pre > 0)
-        return LocalGradient(delta.T @ x.flatten(1), None if bias is None else delta.sum(0), output, code, values)
-    if not isinstance(block, ConvBlock):
-        raise TypeError(f"no closed form for a {type(block).__name__}")
-    # The code is a spatial mean: every position of the output has the same share of its gradient.
-    share = g[:, :, None, None].expand_as(output) / output[0, 0].numel()
-    delta = block.unpool(share, pre) * (pre > 0)
-    weight = conv2d_weight(  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        x, list(block.synapses.weight.shape), delta, padding=block.synapses.padding
-    )
-    return LocalGradient(weight, None if bias is None else delta.sum((0, 2, 3)), output, code, values)
+    return LocalGradient(learn(spread(g, output)), output, torch.cat([z1, z2]), values)
 
 
 def online_update(

@@ -1,102 +1,77 @@
-"""Training an encoder with layer-local LPL: the learner that the run engine trains."""
+"""Training an encoder with LPL or one of its controls: the learner that the run engine trains."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from foundation import config as configs
-from foundation.config import setting
 from foundation.data.images import ImageSet, load_images
 from foundation.errors import RatespikeError, UsageError
 from foundation.seeds import derive
+from ratenets.distributed import rank, ranks
+from ratenets.evaluation.readout import codes, fit_like_paper
 from ratenets.lpl import encoders
-from ratenets.lpl.encoders import EncoderConfig, LayerLocalEncoder
-from ratenets.lpl.objective import Coefficients, terms
-from ratenets.lpl.rule import local_gradient
-from ratenets.run import RunConfig, rehearse, train
+from ratenets.lpl.config import LPLConfig
+from ratenets.lpl.encoders import Encoder
+from ratenets.lpl.material import Labelled, Material, divide
+from ratenets.lpl.network import LPLNetwork
+from ratenets.lpl.sources import Batch, ImageSource, prepare
+from ratenets.run import MemoryFullError, out_of_memory, rehearse, train
 from ratenets.run_folder import CONFIG, load_weights, open_run
-from ratenets.sequences.augmentation import DEFAULT_VIEWS, ViewConfig, two_views
+
+UNDECAYED = ("bias", "bn", "norm")
+"""Parts of a parameter's name that keep it from weight decay, as in the reference."""
 
 
-@dataclass(frozen=True)
-class LPLConfig:
-    """A training run of layer-local LPL."""
-
-    data: str = setting("digits", "name of the dataset, see `ratespike data list`")
-    train_images: int = setting(0, "train on this many images, the first ones; 0: all")
-    batch_size: int = setting(256, "images per step; each gives two views")
-    learning_rate: float = setting(1e-3, "of Adam")
-    warmup_epochs: int = setting(0, "epochs of linear warm-up from 0; if any, a cosine to --final-lr follows")
-    final_lr: float = setting(1e-6, "learning rate at the end of the cosine")
-    weight_decay: float = setting(1.5e-6, "L2 penalty on the weights, not on the biases")
-    gradients: str = setting("autograd", "autograd, or closed-form: the local rule itself, no graph is kept")
-    coefficients: Coefficients = field(default_factory=Coefficients)
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    views: ViewConfig = field(default_factory=ViewConfig)
-    run: RunConfig = field(default_factory=RunConfig)
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 2:
-            raise UsageError(f"batch_size: LPL takes variances over a batch of two or more, got {self.batch_size}")
-        if self.train_images < 0 or self.train_images == 1:
-            raise UsageError(f"train_images: must be two or more, or 0 for all, got {self.train_images}")
-        for name in ("learning_rate", "final_lr", "weight_decay", "warmup_epochs"):
-            if not getattr(self, name) >= 0:
-                raise UsageError(f"{name}: must not be negative, got {getattr(self, name)}")
-        if self.gradients not in ("autograd", "closed-form"):
-            raise UsageError(f"gradients: must be autograd or closed-form, got '{self.gradients}'")
-
-    @classmethod
-    def for_data(cls, name: str, **changes: Any) -> LPLConfig:
-        """The defaults for a dataset: its views, and VGG-11 where the images are large enough for it."""
-        encoder = EncoderConfig(kind="vgg") if name == "cifar10" else EncoderConfig()
-        return cls(data=name, **{"encoder": encoder, "views": DEFAULT_VIEWS.get(name, ViewConfig()), **changes})
-
-
-def prepare(images: NDArray[np.uint8], config: RunConfig) -> Tensor:
-    """Images (N, C, H, W) as the encoder takes them: on the run's device, in its type, in [0, 1]."""
-    return torch.from_numpy(images).to(config.torch_device()).to(config.dtype) / 255
-
-
-def warmup_cosine(epoch: int, *, base: float, final: float, warmup: int, epochs: int) -> float:
-    """Learning rate of an epoch counted from 0: 0 in the first, linear to `base` in epoch warmup - 1, then a cosine
-    that would reach `final` at epoch `epochs` (Halvagal & Zenke 2023, Methods; `lr_schedule.npz`).
+def warmup_cosine(epoch: int, *, base: float, final: float, warmup: int, epochs: int, start: float = 0.0) -> float:
+    """Learning rate of an epoch counted from 0: `start` in the first, linear to `base` in epoch warmup - 1, then a
+    cosine that would reach `final` at epoch `epochs` (Halvagal & Zenke 2023, Methods; `lr_schedule.npz`).
     """
     if epoch < warmup:
-        return base * epoch / max(warmup - 1, 1)
+        return start + (base - start) * epoch / max(warmup - 1, 1)
     phase = (epoch - warmup) / (epochs - warmup)
     return final + (base - final) * (1 + math.cos(math.pi * phase)) / 2
 
 
 class LPLLearner:
-    """Layer-local LPL on two views of each image; a `ratenets.run.Learner`."""
+    """LPL on two views of each image, or on consecutive frames; a `ratenets.run.Learner`."""
 
-    def __init__(self, config: LPLConfig, images: NDArray[np.uint8]) -> None:
-        """Build the network and keep the training images (N, C, H, W) on the run's device."""
-        rows = config.train_images or len(images)
-        if rows > len(images):
-            raise UsageError(f"train_images: {config.data} has {len(images)}, got {rows}")
-        if config.gradients == "closed-form" and (config.run.compile or config.run.precision == "bfloat16"):
-            raise UsageError("run.compile and bfloat16 go with gradients = autograd")
+    def __init__(self, config: LPLConfig, images: ImageSet) -> None:
+        """Build the network, and put the images that it learns from on the run's device, as bytes."""
         self.config = config
-        self.images = prepare(images[:rows], config.run)
-        self.network = build_network(config, images.shape[1:])
-        decayed = [p for name, p in self.network.named_parameters() if not name.endswith("bias")]
-        others = [p for name, p in self.network.named_parameters() if name.endswith("bias")]
-        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.Adam([g for g in groups if g["params"]], lr=config.learning_rate)
-        # A last batch of one image has no variance and is left out.
-        self.steps_per_epoch = rows // config.batch_size + (rows % config.batch_size > 1)
-        self._autograd = config.run.compiled(self._loss)
+        self.device = config.run.torch_device()
+        self.material = material_of(config, images)
+        self.network = build_network(config, images.image_shape, images.n_classes)
+        self.source = ImageSource(config, self.material)
+        self.steps_per_epoch = self.source.steps_per_epoch
+        self.optimizer = optimizer(config, self.network)
+        self.local = config.gradients == "local" and not (
+            config.loss.end_to_end or config.run.compile or self.network.encoder.one_view_at_a_time or ranks() > 1
+        )
+        self._graph = config.run.compiled(self._parallel())
+
+    def _parallel(self) -> nn.Module:
+        """The network, or on several processes what averages its gradients over them."""
+        if ranks() == 1:
+            return self.network
+        if self.network.encoder.one_view_at_a_time:
+            if self.device.type != "cuda":
+                raise UsageError("encoder.kind: batch norm over several processes needs GPUs, torch has it there only")
+            self.network = nn.SyncBatchNorm.convert_sync_batchnorm(  # type: ignore[no-untyped-call]  # torch leaves it untyped
+                self.network
+            )
+        return DistributedDataParallel(self.network, find_unused_parameters=self.config.greedy, broadcast_buffers=False)
 
     def learning_rate(self, epoch: int) -> float:
         config = self.config
@@ -105,85 +80,143 @@ class LPLLearner:
         return warmup_cosine(
             epoch,
             base=config.learning_rate,
+            start=config.start_lr,
             final=config.final_lr,
             warmup=config.warmup_epochs,
             epochs=config.run.epochs,
         )
 
-    def batch(self, epoch: int, index: int) -> Tensor:
-        """Two views of a batch, (2 B, C, H, W); the order of the images and the views depend on epoch and index."""
-        config = self.config
-        order = torch.Generator().manual_seed(derive(config.run.seed, "order", epoch))
-        rows = torch.randperm(len(self.images), generator=order)[index * config.batch_size :][: config.batch_size]
-        generator = torch.Generator().manual_seed(derive(config.run.seed, "views", epoch, index))
-        return two_views(self.images[rows.to(self.images.device)], config.views, generator)
+    def batch(self, epoch: int, index: int) -> Batch:
+        """One batch; it depends on seed, epoch and index alone."""
+        return self.source.batch(epoch, index)
 
     def step(self, epoch: int, index: int) -> Mapping[str, Tensor]:
-        views = self.batch(epoch, index)
-        if self.config.gradients == "closed-form":
-            return self._closed_form(views)
+        views, labels, permutation = self.batch(epoch, index)
+        self.network.train()
         self.optimizer.zero_grad()
-        loss, metrics = self._autograd(views)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        return metrics
+        with self._dropout(epoch, index), self.config.run.autocast():
+            only = self._growing(epoch)
+            if self.local:
+                return self.network.learn(views, labels, permutation, only)
+            loss, metrics = self._graph(views, labels, permutation, only)
+            loss.backward()
+        return dict(metrics)
 
-    def _loss(self, views: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        total = views.new_zeros(())
-        metrics: dict[str, Tensor] = {}
-        with self.config.run.autocast():
-            codes = self.network(views)
-        for layer, code in enumerate(codes, start=1):
-            z1, z2 = code.float().chunk(2) if code.dtype == torch.bfloat16 else code.chunk(2)
-            layer_terms = terms(z1, z2)
-            total = total + layer_terms.total(self.config.coefficients)
-            metrics |= {f"layer{layer}/{name}": value.detach() for name, value in layer_terms._asdict().items()}
-        return total, metrics
+    def _growing(self, epoch: int) -> int | None:
+        """Which layer learns in this epoch, where they learn one after the other."""
+        layers = len(self.network.encoder.blocks)
+        return min(epoch * layers // self.config.run.epochs, layers - 1) if self.config.greedy else None
 
-    @torch.no_grad()
-    def _closed_form(self, views: Tensor) -> dict[str, Tensor]:
-        metrics: dict[str, Tensor] = {}
-        x = views
-        for layer, block in enumerate(self.network, start=1):
-            gradient = local_gradient(block, x, self.config.coefficients)
-            block.synapses.weight.grad = gradient.weight
-            if block.synapses.bias is not None:
-                block.synapses.bias.grad = gradient.bias
-            metrics |= {f"layer{layer}/{name}": value for name, value in gradient.terms._asdict().items()}
-            x = gradient.output
-        return metrics
+    @contextmanager
+    def _dropout(self, epoch: int, index: int) -> Iterator[None]:
+        """Dropout knows the global generator only: it is set for a step, and put back."""
+        if not self.network.encoder.draws:
+            yield
+            return
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(derive(self.config.run.seed, "dropout", epoch, index))
+            yield
+
+    def evaluate(self, epoch: int) -> Mapping[str, float]:
+        """The paper's readout of the last layer after an epoch, counted from 0, if it is due."""
+        every = self.config.readout_every
+        if not every or (epoch + 1) % every:
+            return {}
+        return {"readout": last_layer_accuracy(self.network.encoder, self.config, self.material)}
 
 
-def build_network(config: LPLConfig, image_shape: tuple[int, ...]) -> LayerLocalEncoder:
-    """The encoder of a configuration at its initial weights, for images of shape (C, H, W)."""
-    channels, height, width = image_shape
+def last_layer_accuracy(encoder: Encoder, config: LPLConfig, material: Material) -> float:
+    """Test accuracy (0 to 1) of the paper's linear readout of the last layer."""
+
+    def features(part: Labelled) -> NDArray[np.float64]:
+        return codes(encoder, prepare(part.images, config))[-1]
+
+    classes = int(max(material.readout.labels.max(), material.test.labels.max())) + 1
+    train, test = features(material.readout), features(material.test)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(config.run.seed, "readout"))
+        initial = nn.Linear(train.shape[1], classes)
+    readout, _ = fit_like_paper(train, material.readout.labels, initial)
+    return readout.accuracy(test, material.test.labels)
+
+
+def optimizer(config: LPLConfig, network: nn.Module) -> torch.optim.Optimizer:
+    """Adam or SGD, with L2 weight decay on all parameters but biases and norms."""
+    named = list(network.named_parameters())
+    spared = [p for name, p in named if any(part in name for part in UNDECAYED)]
+    decayed = [p for name, p in named if not any(part in name for part in UNDECAYED)]
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": spared, "weight_decay": 0.0}]
+    filled = [group for group in groups if group["params"]]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(filled, lr=config.learning_rate, momentum=config.momentum)
+    return torch.optim.Adam(filled, lr=config.learning_rate, fused=True)
+
+
+def build_network(config: LPLConfig, image_shape: tuple[int, int, int], classes: int) -> LPLNetwork:
+    """Encoder and losses of a configuration at their initial weights, for images of shape (C, H, W)."""
     try:
-        network = encoders.build(config.encoder, (channels, height, width), derive(config.run.seed, "weights"))
+        encoder = build_encoder(config, image_shape)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(config.run.seed, "losses"))
+            network = LPLNetwork(encoder, config.loss, classes)
+        network.to(memory_format=config.memory_format)  # type: ignore[call-overload]  # torch's stubs lack it
         return network.to(config.run.torch_device(), config.run.dtype)
     except RuntimeError as error:
-        if "allocate" not in str(error) and not isinstance(error, torch.OutOfMemoryError):
+        if not out_of_memory(error):
             raise
         raise RatespikeError("the network does not fit into memory; take fewer units, or a smaller width") from None
 
 
+def build_encoder(config: LPLConfig, image_shape: tuple[int, int, int]) -> Encoder:
+    """The encoder of a configuration at its initial weights, on the CPU."""
+    return encoders.build(config.encoder, image_shape, derive(config.run.seed, "weights"))
+
+
+def material_of(config: LPLConfig, images: ImageSet) -> Material:
+    """The parts of a dataset that a run uses."""
+    return divide(images, held_out=config.held_out, first=config.train_images, supervised=config.loss.supervision)
+
+
 def train_lpl(
     config: LPLConfig, images: ImageSet, folder: Path | None = None, *, resume: bool = False, label: str = "LPL"
-) -> tuple[LayerLocalEncoder, list[dict[str, Any]]]:
+) -> tuple[Encoder, list[dict[str, Any]]]:
     """Train an encoder; return it with the mean terms of each layer by epoch ("layer1/pull", ...).
 
     With `folder`, the run is kept there (see `ratenets.run`), and `resume` goes on with one that was stopped.
     """
-    learner = LPLLearner(config, images.train_images)
-    if folder is not None:
-        rehearse(learner)
-        open_run(folder, config, resume=resume, extendable=not config.warmup_epochs)
+    learner = LPLLearner(config, images)
+    _rehearse(learner, images)
+    if folder is not None and rank() == 0:
+        extendable = not config.warmup_epochs and not config.greedy
+        open_run(folder, config, resume=resume, extendable=extendable)
     history = train(learner, config.run, folder, resume=resume, label=label)
-    return learner.network, history
+    return learner.network.encoder, history
+
+
+def _rehearse(learner: LPLLearner, images: ImageSet) -> None:
+    """Rehearse a step; where the memory is too small for it, say which batch would fit."""
+    try:
+        return rehearse(learner)
+    except MemoryFullError:
+        config = learner.config
+    del learner
+    size = config.batch_size // 2
+    while size >= 2:
+        try:
+            rehearse(LPLLearner(replace(config, batch_size=size), images))
+        except MemoryFullError:
+            size //= 2
+        else:
+            asked, where = config.batch_size, config.run.device
+            raise MemoryFullError(f"batch_size: {asked} images do not fit into the memory of {where}; {size} would")
+    raise MemoryFullError("batch_size: not even a batch of 2 fits into the memory; take a narrower network")
 
 
 class Trained(NamedTuple):
     """A trained encoder, its configuration on the device at hand, and a dataset that it takes."""
 
-    encoder: LayerLocalEncoder
+    encoder: Encoder
     config: LPLConfig
     images: ImageSet
 
@@ -204,7 +237,7 @@ def load_lpl(folder: Path, *, data: str | None = None, root: Path | None = None,
     config = configs.loads(LPLConfig, configs.read_text(path), str(path))
     config = replace(config, run=replace(config.run, device=device))
     config.run.torch_device()
-    images = load_images(data or config.data, root)
-    network = build_network(config, images.image_shape)
+    images = load_images(data or config.data, root, image_size=config.image_size)
+    network = build_network(config, images.image_shape, images.n_classes)
     load_weights(folder, network)
-    return Trained(network, config, images)
+    return Trained(network.encoder.eval(), config, images)

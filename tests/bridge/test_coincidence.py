@@ -12,9 +12,11 @@ from bridge.comparison import ComparisonConfig, Statistics, cosine
 from bridge.conversion import parameters
 from foundation.data.images import load_images
 from ratenets.evaluation.readout import codes
+from ratenets.lpl.config import LPLConfig
 from ratenets.lpl.encoders import EncoderConfig
 from ratenets.lpl.rule import online_update
-from ratenets.lpl.training import LPLConfig, prepare, train_lpl
+from ratenets.lpl.sources import prepare
+from ratenets.lpl.training import train_lpl
 from ratenets.run import RunConfig
 from ratenets.sequences.augmentation import image_sequence
 
@@ -56,7 +58,7 @@ def test_at_low_rates_agreement_is_lost_to_a_spike_meeting_its_own_eligibility()
     images = load_images("digits")
     run = LPLConfig(learning_rate=2e-3, encoder=EncoderConfig(hidden=(32,)), run=RunConfig(epochs=100))
     encoder, _ = train_lpl(run, images)
-    train = prepare(images.train_images, run.run)
+    train = prepare(images.train_images, run)
     frames = image_sequence(train[:16], 4, run.views, torch.Generator().manual_seed(3)).flatten(1).double().numpy()
     scale = np.percentile(codes(encoder, train)[0], 99.9)
     weights, bias = (values / scale for values in parameters(next(iter(encoder)).synapses))

@@ -11,7 +11,7 @@ from bridge.conversion import ConversionConfig, activation_scale, convert, param
 from foundation.errors import UsageError
 from ratenets.evaluation.readout import Readout, codes
 from ratenets.lpl import encoders
-from ratenets.lpl.encoders import Block, EncoderConfig, LayerLocalEncoder
+from ratenets.lpl.encoders import Block, Encoder, EncoderConfig
 from spiking.integrate_and_fire import Array
 from spiking.torch.integrate_and_fire import simulate
 
@@ -23,7 +23,7 @@ def weight_and_bias(block: Block) -> tuple[Tensor, Tensor]:
     return block.synapses.weight.data, block.synapses.bias.data
 
 
-def encoder_of(biases: bool = True, hidden: tuple[int, ...] = (12, 10, 9)) -> LayerLocalEncoder:
+def encoder_of(biases: bool = True, hidden: tuple[int, ...] = (12, 10, 9)) -> Encoder:
     """With biases as large as the drives, so that one that is scaled wrongly cannot hide; most units are active."""
     encoder = encoders.build(EncoderConfig(hidden=hidden, biases=biases), SHAPE, 5).double()
     generator = torch.Generator().manual_seed(6)
@@ -39,7 +39,7 @@ def images_of(number: int = 200) -> Tensor:
     return torch.rand((number, *SHAPE), generator=torch.Generator().manual_seed(7)).double()
 
 
-def readout_of(encoder: LayerLocalEncoder, rng: np.random.Generator) -> Readout:
+def readout_of(encoder: Encoder, rng: np.random.Generator) -> Readout:
     """Random weights; the bias makes every class likely."""
     mean = codes(encoder, images_of())[-1].mean(0)
     weight = rng.normal(size=(4, len(mean)))

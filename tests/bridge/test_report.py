@@ -10,7 +10,7 @@ import torch
 from bridge.report import Conversion, simulate_and_report, simulate_images, spike_differences
 from foundation.errors import UsageError
 from ratenets.evaluation.readout import Readout
-from ratenets.lpl.encoders import DenseBlock, LayerLocalEncoder
+from ratenets.lpl.encoders import DenseBlock, Encoder
 from spiking.integrate_and_fire import IFLayer, IFNetwork
 from spiking.torch.integrate_and_fire import simulate
 
@@ -26,7 +26,7 @@ W1, W2 = [[4.0, 0.0], [0.0, 4.0], [-1.0, -1.0]], [[1.0, 0.0, 0.0], [0.0, -1.0, 0
 IMAGES = torch.tensor([[0.75, 0.25], [0.25, 0.0]]).double().reshape(2, 1, 1, 2)
 READOUT = Readout(np.array([[1.0, 0.0], [0.0, 0.0]]), np.array([0.0, 1.5]))
 LABELS = np.array([0, 1])
-ENCODER = LayerLocalEncoder([block(W1), block(W2)])
+ENCODER = Encoder([block(W1), block(W2)])
 # One spike stands for 2 in layer 1, so that one activation saturates, and for 4 in layer 2.
 NETWORK = IFNetwork(
     (

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from foundation import config as configs
 from foundation.errors import RatespikeError, StoppedError, UsageError
 from ratenets import run, run_folder
+from ratenets.lpl.config import LPLConfig
 from ratenets.lpl.encoders import EncoderConfig
-from ratenets.lpl.training import LPLConfig, train_lpl
+from ratenets.lpl.training import train_lpl
 from ratenets.run import RunConfig
 from ratenets.run_folder import CHECKPOINT, CONFIG, METRICS
 
@@ -46,6 +47,9 @@ class Line:
         loss.backward()
         bad = epoch * self.steps_per_epoch + index >= self.fail_at
         return {"loss": loss.detach() * (float("nan") if bad else 1)}
+
+    def evaluate(self, epoch: int) -> dict[str, float]:
+        return {}
 
 
 def weights(folder: Path) -> dict[str, Tensor]:

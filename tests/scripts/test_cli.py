@@ -10,7 +10,7 @@ import pytest
 
 from foundation import config as configs
 from foundation.errors import UsageError
-from ratenets.lpl.training import LPLConfig
+from ratenets.lpl.config import LPLConfig
 from ratespike.options import build_config, flag_values
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,7 +99,7 @@ def test_a_broken_pipeline_of_settings_names_its_source(tmp_path):
     assert config.run.epochs == 9  # the flag over the file
     assert config.encoder.hidden == (8, 4)
     assert config.encoder.biases is False
-    assert config.coefficients.pull == 0.5
+    assert config.loss.coefficients.pull == 0.5
     with pytest.raises(UsageError, match=r"command line: batch_size"):
         build_config(LPLConfig(), file, flag_values(LPLConfig, {"batch_size": 1}))
     file.write_text("batch_size = 1")

@@ -15,6 +15,7 @@ from foundation.data import DATASETS
 from foundation.data.catalogue import OfficialFile
 
 Run = Callable[..., tuple[int, str, str]]
+KNOWN = "digits, mnist, fashion-mnist, cifar10, stl10"
 
 
 @pytest.fixture
@@ -54,6 +55,8 @@ def test_get_and_list(run: Run, mirror: str, tmp_path: Path) -> None:
     assert (status, errors) == (0, "")
     assert row(table, "digits")[1:6] == ["1,297", "500", "8x8x1", "-", "bundled"]
     assert row(table, "cifar10")[1:7] == ["50,000", "10,000", "32x32x3", "170.5", "MB", "missing"]
+    assert row(table, "stl10")[1:7] == ["5,000+100,000", "8,000", "96x96x3", "2640.4", "MB", "missing"]
+    assert row(table, "image-folder")[1:6] == ["-", "-", "-", "-", "missing"]
     assert f"root: {root}" in table
 
     status, said, errors = run("data", "get", "mnist", "digits", "mnist", "--root", root, "--mirror", mirror)
@@ -78,6 +81,12 @@ def test_get_and_list(run: Run, mirror: str, tmp_path: Path) -> None:
     assert run("data", "get", "mnist", "--root", root, "--mirror", mirror)[1].endswith("(2 files written, 2 kept)\n")
 
 
+def test_a_folder_of_images_is_found(run: Run, tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        (tmp_path / "image-folder" / part).mkdir(parents=True)
+    assert row(run("data", "list", "--root", tmp_path)[1], "image-folder")[5] == "found"
+
+
 def test_the_root_comes_from_the_environment(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RATESPIKE_DATA", str(tmp_path / "elsewhere"))
     assert f"root: {tmp_path / 'elsewhere'}" in run("data", "list")[1]
@@ -86,8 +95,13 @@ def test_the_root_comes_from_the_environment(run: Run, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["get", "mnist", "imagenet"], "unknown dataset 'imagenet'; known are digits, mnist, fashion-mnist, cifar10"),
-        (["get"], "name at least one dataset; known are digits, mnist, fashion-mnist, cifar10"),
+        (["get", "mnist", "imagenet"], "unknown dataset 'imagenet'; known are {0}, image-folder"),
+        (
+            ["get", "image-folder"],
+            "image-folder is a folder of your own images, there is nothing to download; it holds "
+            "image-folder/train/CLASS/ and image-folder/test/CLASS/ below the root",
+        ),
+        (["get"], "name at least one dataset; known are {0}"),
         (["get", "mnist", "--mirror", "host"], "mirror 'host' should begin with http:// or https://"),
     ],
 )
@@ -95,7 +109,7 @@ def test_wrong_arguments_are_one_line_and_status_2(
     run: Run, tmp_path: Path, arguments: list[str], complaint: str
 ) -> None:
     root = tmp_path / "root"
-    assert run("data", *arguments, "--root", root) == (2, "", f"ratespike: {complaint}\n")
+    assert run("data", *arguments, "--root", root) == (2, "", f"ratespike: {complaint.format(KNOWN)}\n")
     assert not root.exists()
 
 

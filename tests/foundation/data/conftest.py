@@ -7,6 +7,7 @@ import struct
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,7 @@ def official(path: str, content: bytes) -> OfficialFile:
     return OfficialFile(path, len(content), hashlib.md5(content).hexdigest())
 
 
+@cache
 def small_idx(name: str) -> tuple[Dataset, dict[str, bytes]]:
     """30 train and 20 test images of 28 x 28 noise."""
     generator = numpy_generator(0, name)
@@ -96,6 +98,7 @@ def small_idx(name: str) -> tuple[Dataset, dict[str, bytes]]:
     return replace(DATASETS[name], n_train=30, n_test=20, files=files), contents
 
 
+@cache
 def small_cifar() -> tuple[Dataset, dict[str, bytes]]:
     """Five train batches of 4 images, and 4 test images; the pixels of batch i begin with the byte i."""
     titles = [*(f"training batch {i} of 5" for i in range(1, 6)), "testing batch 1 of 1"]
@@ -109,11 +112,25 @@ def small_cifar() -> tuple[Dataset, dict[str, bytes]]:
     return replace(DATASETS["cifar10"], n_train=20, n_test=4, files=files, archive=archive), contents
 
 
+@cache
+def small_stl() -> tuple[Dataset, dict[str, bytes]]:
+    """Six train, four test and five unlabelled images of noise; labels count down from 10."""
+    generator, contents = numpy_generator(0, "stl10"), {}
+    for part, n in (("train", 6), ("test", 4), ("unlabeled", 5)):
+        contents[f"stl10_binary/{part}_X.bin"] = generator.bytes(n * 3 * 96 * 96)
+        contents[f"stl10_binary/{part}_y.bin"] = bytes(range(10, 10 - n, -1))
+    del contents["stl10_binary/unlabeled_y.bin"]
+    files = tuple(official(path, content) for path, content in contents.items())
+    contents["stl10_binary.tar.gz"] = tar_gz({"stl10_binary/class_names.txt": b"hello", **contents})
+    archive = official("stl10_binary.tar.gz", contents["stl10_binary.tar.gz"])
+    return replace(DATASETS["stl10"], n_train=6, n_test=4, n_unlabelled=5, files=files, archive=archive), contents
+
+
 @pytest.fixture
 def published(monkeypatch: pytest.MonkeyPatch) -> Published:
-    """Small stand-ins for mnist, fashion-mnist and cifar10 in the catalogue, and the bytes of their files."""
+    """Small stand-ins for mnist, fashion-mnist, cifar10 and stl10 in the catalogue, and the bytes of their files."""
     contents: dict[str, bytes] = {}
-    for dataset, files in (small_idx("mnist"), small_idx("fashion-mnist"), small_cifar()):
+    for dataset, files in (small_idx("mnist"), small_idx("fashion-mnist"), small_cifar(), small_stl()):
         monkeypatch.setitem(DATASETS, dataset.name, dataset)
         contents |= files
     return Published(contents)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -85,7 +86,8 @@ def root(tmp_path: Path) -> Path:
 def official_host(host: Host, published: Small, name: str) -> Dataset:
     """Let `host` be the dataset's official host: file names without folders."""
     host.contents = {f"official/{file.name}": published.contents[file.path] for file in DATASETS[name].files}
-    host.contents["official/" + ARCHIVE] = published.contents[ARCHIVE]
+    if archive := DATASETS[name].archive:
+        host.contents["official/" + archive.path] = published.contents[archive.path]
     return replace(DATASETS[name], url=f"{host.url}/official/")
 
 
@@ -100,7 +102,7 @@ def failure(dataset: Dataset, root: Path, mirror: str | None = None) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "cifar10"])
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "cifar10", "stl10"])
 def test_gets_from_the_official_host(published: Small, host: Host, root: Path, name: str) -> None:
     dataset = official_host(host, published, name)
     assert len(get(dataset, root)) == len(dataset.files)
@@ -134,10 +136,10 @@ def test_replaces_only_the_wrong_batch(published: Small, host: Host, root: Path)
     load_images("cifar10", root)
 
 
-@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "stl10"])
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_a_served_root_is_a_mirror(published: Small, host: Host, root: Path, name: str, slash: str) -> None:
-    host.contents = {f"some/{path}": content for path, content in published.contents.items() if path != ARCHIVE}
+    host.contents = {f"some/{path}": content for path, content in published.contents.items() if "tar" not in path}
     get(DATASETS[name], root, f"{host.url}/some{slash}")
     load_images(name, root)
 
@@ -237,10 +239,28 @@ def test_an_archive_decides_nothing(
     dataset = official_host(host, published, "cifar10")
     expected = f"{ARCHIVE}: does not hold the official cifar-10-batches-py/data_batch_1"
     assert failure(dataset, root) == expected
+    first = members["cifar-10-batches-py/data_batch_1"]
+    publish_archive(published, make_archive(members | {"cifar-10-batches-py/data_batch_1": first[::-1]}))
+    assert failure(official_host(host, published, "cifar10"), root) == expected  # of the right size, too
+    assert not (root / "cifar-10-batches-py/data_batch_1").exists()
     publish_archive(published, published.contents[ARCHIVE][:-3000])
     dataset = official_host(host, published, "cifar10")
     assert failure(dataset, root).startswith(f"{ARCHIVE}: ")
     assert not list(root.glob(".*"))
+
+
+def test_a_disk_that_is_too_small_is_noticed_before_the_download(
+    published: Small, host: Host, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = official_host(host, published, "stl10")
+    assert dataset.archive is not None
+    needed = dataset.archive.size + sum(file.size for file in dataset.files)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=needed - 1))
+    assert failure(dataset, root) == f"{root}: stl10_binary.tar.gz takes 0.8 MB of disk space, 0.8 MB are free"
+    assert host.asked == []
+    assert not root.exists()
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=needed))
+    assert len(get(dataset, root)) == 5
 
 
 def publish_archive(published: Small, content: bytes) -> None:

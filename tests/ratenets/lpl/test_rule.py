@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratenets.lpl import encoders, objective
-from ratenets.lpl.encoders import ConvBlock, DenseBlock, EncoderConfig
+from ratenets.lpl.encoders import ConvBlock, DenseBlock, EncoderConfig, code
 from ratenets.lpl.objective import Coefficients
 from ratenets.lpl.rule import local_gradient
 
@@ -16,12 +16,14 @@ COEFFICIENTS = st.sampled_from(
 
 
 def check(block: encoders.Block, x: torch.Tensor, coefficients: Coefficients) -> None:
-    output, code = block(x)
-    loss = objective.terms(*code.chunk(2)).total(coefficients)
-    gradients = torch.autograd.grad(loss, list(block.synapses.parameters()))
+    output = block(x)
+    z1, z2 = code(output).chunk(2)
+    loss = objective.terms(z1, z2).total(coefficients)
+    parameters = dict(block.named_parameters())
+    gradients = torch.autograd.grad(loss, list(parameters.values()))
     ours = local_gradient(block, x, coefficients)
     torch.testing.assert_close(ours.output, output)
-    closed = [gradient for gradient in (ours.weight, ours.bias) if gradient is not None]
+    closed = [ours.parameters[name] for name in parameters]
     # Of the layer's largest gradient: a bias that shifts every sample alike has a sum that cancels to nothing.
     size = max(gradient.abs().max().item() for gradient in gradients)
     for mine, autograd in zip(closed, gradients, strict=True):

@@ -1,0 +1,62 @@
+"""Is there room for what is about to be read or written? And what killed writers left in the way."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from foundation.data.resizing import resized_shape
+from foundation.errors import RatespikeError
+
+ABANDONED = 600.0  # s after the last byte; a live writer has written since, or has run into its timeout
+
+
+def check_disk(folder: Path, needed: int, what: str) -> None:
+    """Raise `RatespikeError` if the disk of `folder`, which need not exist, cannot take `needed` bytes for `what`."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if (free := shutil.disk_usage(there).free) < needed:
+        raise RatespikeError(f"{folder}: {what} takes {size(needed)} of disk space, {size(free)} are free")
+
+
+def check_memory(n: int, shape: tuple[int, int, int], image_size: int | None, what: str) -> None:
+    """Raise `RatespikeError`, with an image size that would fit, if there is no memory for so many images.
+
+    Images are `n` times (C, H, W) unsigned bytes; with `image_size` their shorter side is made that long.
+    """
+    channels, height, width = shape
+    side = (height, width) if image_size is None else resized_shape(height, width, image_size)
+    needed, free = n * channels * math.prod(side), free_memory()
+    if needed > free:
+        fits = int(min(side) * math.sqrt(free / needed))
+        hint = f"image_size {fits} would fit" if fits else "choose fewer"
+        raise RatespikeError(
+            f"{what}: {n:,} images of {side[0]} x {side[1]} pixels take {size(needed)} of memory, "
+            f"{size(free)} are free; {hint}"
+        )
+
+
+def free_memory() -> int:
+    """Bytes of the computer's memory that can still be had."""
+    import torch  # slow to import, and most of what is read is small
+
+    from foundation import devices
+
+    return devices.free_memory(torch.device("cpu"))
+
+
+def size(n_bytes: float) -> str:
+    """A number of bytes to read, in decimal units."""
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"
+
+
+def remove_abandoned(paths: Iterable[Path]) -> None:
+    """Remove those files that nobody writes to any more, and the folder of each if it is then empty."""
+    for path in paths:
+        with suppress(OSError):  # somebody else's, or gone by now
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                path.unlink()
+                path.parent.rmdir()

@@ -1,0 +1,104 @@
+"""What a training run of LPL is asked to do."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from foundation.config import from_mapping, setting
+from foundation.errors import UsageError
+from ratenets.lpl.encoders import ENCODERS, EncoderConfig
+from ratenets.lpl.losses import LossConfig
+from ratenets.run import RunConfig
+from ratenets.sequences.augmentation import DEFAULT_VIEWS, ViewConfig
+
+PAPER: Mapping[str, Any] = {"encoder": {"kind": "vgg"}, "batch_size": 1024, "warmup_epochs": 10, "run": {"epochs": 800}}
+"""The paper's training of VGG-11."""
+
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "mnist": {"held_out": 10_000},
+    "fashion-mnist": {"held_out": 10_000},
+    "cifar10": {**PAPER, "held_out": 10_000},
+    "stl10": PAPER,
+    "image-folder": PAPER,
+}
+"""What a dataset changes in the defaults, beside its views."""
+
+
+@dataclass(frozen=True)
+class LPLConfig:
+    """A training run of LPL, supervised learning or learning from negative samples."""
+
+    data: str = setting("digits", "name of the dataset, see `ratespike data list`")
+    train_images: int = setting(0, "train on this many images, the first ones; 0: all")
+    held_out: int = setting(0, "training images to hold out, at random; the readout is fitted to them")
+    downsample_images: bool = setting(False, "resize all images to 32 px")
+    batch_size: int = setting(256, "images per step; each gives two views")
+    optimizer: str = setting("adam", "adam or sgd")
+    momentum: float = setting(0.9, "of sgd")
+    learning_rate: float = setting(1e-3, "of the optimiser")
+    warmup_epochs: int = setting(0, "epochs of linear warm-up from --start-lr; if any, a cosine to --final-lr follows")
+    start_lr: float = setting(0.0, "learning rate in the first epoch of the warm-up")
+    final_lr: float = setting(1e-6, "learning rate at the end of the cosine")
+    weight_decay: float = setting(1.5e-6, "L2 penalty on the weights, not on biases and norms")
+    greedy: bool = setting(False, "train layer after layer, each for its share of the epochs")
+    gradients: str = setting("local", "local: layer by layer, no graph across layers; autograd: one graph")
+    readout_every: int = setting(0, "epochs between readouts of the last layer while training; 0: none")
+    initial_weights: str = setting("", "start from the weights in this file (see docs/deep-lpl.md for formats)")
+    loss: LossConfig = field(default_factory=LossConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    views: ViewConfig = field(default_factory=ViewConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 2:
+            raise UsageError(f"batch_size: LPL takes variances over a batch of two or more, got {self.batch_size}")
+        if self.train_images < 0 or self.train_images == 1:
+            raise UsageError(f"train_images: must be two or more, or 0 for all, got {self.train_images}")
+        names = ("learning_rate", "start_lr", "final_lr", "weight_decay", "warmup_epochs", "readout_every", "held_out")
+        for name in (*names, "momentum"):
+            if not getattr(self, name) >= 0:
+                raise UsageError(f"{name}: must not be negative, got {getattr(self, name)}")
+        for name, known in (("gradients", ("local", "autograd")), ("optimizer", ("adam", "sgd"))):
+            if getattr(self, name) not in known:
+                raise UsageError(f"{name}: must be {' or '.join(known)}, got '{getattr(self, name)}'")
+        if ENCODERS[self.encoder.kind].end_to_end_only and not self.loss.end_to_end:
+            raise UsageError(f"encoder.kind: {self.encoder.kind} learns end to end only: --train-end-to-end")
+        if self.encoder.kind == "mlp" and not self.loss.pooling:
+            raise UsageError("loss: an mlp has no maps; --no-pooling goes with convolutional encoders")
+        if self.greedy and self.loss.end_to_end:
+            raise UsageError("greedy: layer after layer is local, not end to end")
+        layers = len(self.encoder.hidden) if self.encoder.kind == "mlp" else None
+        if self.greedy and layers and self.run.epochs < layers:
+            raise UsageError(f"greedy: {layers} layers need as many epochs at least, got {self.run.epochs}")
+
+    @classmethod
+    def for_data(cls, name: str, **changes: Any) -> LPLConfig:
+        """The defaults for a dataset: its views, and for the paper's datasets the paper's encoder and training."""
+        views = dataclasses.asdict(DEFAULT_VIEWS.get(name, ViewConfig()))
+        values = {"data": name, "views": views, **DEFAULTS.get(name, {})}
+        return replace(from_mapping(cls, values, f"the defaults of {name}"), **changes)
+
+    @property
+    def name(self) -> str:
+        """What the run is, in words: LPL, or which control."""
+        loss, off = self.loss, [name for name in ("pull", "push", "decorr") if not vars(self.loss.coefficients)[name]]
+        if loss.supervision or loss.negative_samples:
+            return "supervised learning" if loss.supervision else "negative samples"
+        words = {"pull": "predictive off", "push": "Hebbian off", "decorr": "decorrelation off"}
+        changes = [words[name] for name in off] + ["shuffled positives"] * loss.shuffle_positives
+        return "LPL" + "".join(f", {change}" for change in changes)
+
+    @property
+    def image_size(self) -> int | None:
+        """To which images are resized when they are read; None: not at all."""
+        return 32 if self.downsample_images else None
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """How images and maps lie in memory: convolutions are quickest with channels innermost."""
+        return torch.contiguous_format if self.encoder.kind == "mlp" else torch.channels_last

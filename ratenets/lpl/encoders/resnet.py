@@ -1,0 +1,75 @@
+"""ResNet-50 (He et al. 2016, doi:10.1109/CVPR.2016.90), the variant with the stride in the 3 x 3 convolutions.
+
+Parameters have the names that published weights have, within the blocks: `blocks.0` is the stem (conv1, bn1),
+`blocks.1` to `blocks.4` are layer1 to layer4. Learns end to end only: its layers are stacks of three convolutions with
+batch norm and a short cut, for which the paper defines no local loss.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ratenets.lpl.encoders.blocks import Block, SequentialBlock
+from ratenets.lpl.encoders.encoder import EncoderConfig, Shape, need_pixels, register
+
+DEPTHS = (3, 4, 6, 3)
+EXPANSION = 4
+
+
+class Bottleneck(nn.Module):
+    """1 x 1, 3 x 3 and 1 x 1 convolutions beside a short cut."""
+
+    def __init__(self, inputs: int, channels: int, stride: int) -> None:
+        super().__init__()
+        outputs = EXPANSION * channels
+        self.conv1, self.bn1 = nn.Conv2d(inputs, channels, 1, bias=False), nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.conv3, self.bn3 = nn.Conv2d(channels, outputs, 1, bias=False), nn.BatchNorm2d(outputs)
+        self.downsample: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.bn1(self.conv1(x)).relu()
+        y = self.bn2(self.conv2(y)).relu()
+        output: Tensor = (self.bn3(self.conv3(y)) + self.downsample(x)).relu()
+        return output
+
+
+class Stem(Block):
+    """7 x 7 convolution and max-pool, each with stride 2, at every image size."""
+
+    def __init__(self, inputs: int, channels: int) -> None:
+        super().__init__()
+        self.units = channels
+        self.conv1, self.bn1 = nn.Conv2d(inputs, channels, 7, 2, padding=3, bias=False), nn.BatchNorm2d(channels)
+        self.pool = nn.MaxPool2d(3, 2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.pool(self.bn1(self.conv1(x)).relu())
+        return output
+
+
+class Stage(SequentialBlock):
+    """One of the four stacks of bottlenecks; its parameters are numbered as published: `0.conv1.weight`."""
+
+    def __init__(self, inputs: int, channels: int, depth: int, stride: int) -> None:
+        rest = [Bottleneck(EXPANSION * channels, channels, 1) for _ in range(depth - 1)]
+        super().__init__(EXPANSION * channels, Bottleneck(inputs, channels, stride), *rest)
+
+
+def blocks(config: EncoderConfig, shape: Shape) -> list[Block]:
+    """Stem and four stages, initialised as published: He's normal distribution by fan-out, batch norm 1 and 0."""
+    need_pixels(config, shape, 32)
+    made: list[Block] = [Stem(shape[0], 64)]
+    for number, depth in enumerate(DEPTHS):
+        channels = 64 * 2**number
+        made.append(Stage(made[-1].units, channels, depth, stride=1 if number == 0 else 2))
+    for module in nn.ModuleList(made).modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return made
+
+
+register("resnet", blocks, end_to_end_only=True)

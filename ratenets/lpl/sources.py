@@ -1,0 +1,72 @@
+"""Where the two views of a step come from: an image twice, or two frames of a sequence."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from foundation.seeds import derive
+from ratenets.distributed import share
+from ratenets.lpl.config import LPLConfig
+from ratenets.lpl.material import Material, normalised
+from ratenets.sequences.augmentation import plain_view, two_views
+
+
+class Batch(NamedTuple):
+    """What a step learns from.
+
+    Attributes:
+        views: the first views, then the second, of this process's part of the batch, (2 b, C, H, W).
+        labels: of the whole batch, (B,), for supervision.
+        permutation: of the whole batch, (B,), if positives are shuffled.
+    """
+
+    views: Tensor
+    labels: Tensor | None
+    permutation: Tensor | None
+
+
+class ImageSource:
+    """Two augmented views of each image. The images lie on the run's device as bytes, nothing is decoded twice."""
+
+    def __init__(self, config: LPLConfig, material: Material) -> None:
+        self.config = config
+        self.device = config.run.torch_device()
+        self.pool = torch.from_numpy(material.pool).to(self.device)
+        self.rows = torch.from_numpy(material.rows)
+        self.labels = None if material.labels is None else torch.from_numpy(material.labels)
+        # A last batch of one image has no variance and is left out.
+        self.steps_per_epoch = len(self.rows) // config.batch_size + (len(self.rows) % config.batch_size > 1)
+
+    def batch(self, epoch: int, index: int) -> Batch:
+        """One batch; the order of the images, their views and all else depend on seed, epoch and index alone."""
+        config = self.config
+        order = torch.randperm(len(self.rows), generator=self._generator("order", epoch))
+        chosen = order[index * config.batch_size :][: config.batch_size]
+        part = share(len(chosen))
+        images = self.pool[self.rows[chosen[part]].to(self.device)].to(config.run.dtype) / 255
+        views = two_views(images, config.views, self._generator("views", epoch, index), part, len(chosen))
+        views = normalised(views, config.data).contiguous(memory_format=config.memory_format)
+        labels = permutation = None
+        if config.loss.supervision and self.labels is not None:
+            labels = self.labels[chosen].to(self.device)
+        if config.loss.shuffle_positives:
+            permutation = torch.randperm(len(chosen), generator=self._generator("positives", epoch, index))
+        return Batch(views, labels, permutation)
+
+    def _generator(self, *purpose: str | int) -> torch.Generator:
+        return torch.Generator().manual_seed(derive(self.config.run.seed, *purpose))
+
+
+def prepare(images: NDArray[np.uint8], config: LPLConfig) -> Tensor:
+    """Images (N, C, H, W) for a readout: on the run's device, in its type, normalised, not augmented."""
+    device, dtype = config.run.torch_device(), config.run.dtype
+    parts = []
+    for start in range(0, len(images), 1024):
+        x = torch.from_numpy(images[start : start + 1024]).to(device).to(dtype) / 255
+        parts.append(normalised(plain_view(x, config.views), config.data))
+    return torch.cat(parts)
