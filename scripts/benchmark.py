@@ -77,7 +77,8 @@ def deep(device: str, repeats: int, json_file: Path | None) -> None:
         pixels, labels = rng.integers(0, 256, (batch, *shape), dtype=np.uint8), np.arange(batch) % 2
         images = ImageSet("random", pixels, labels, pixels, labels, ("a", "b"))
         config = LPLConfig(encoder=encoder, views=views, batch_size=batch, run=run)
-        learner, graph = LPLLearner(config, images), LPLLearner(replace(config, gradients="autograd"), images)
+        learner = LPLLearner.of_images(config, images)
+        graph = LPLLearner.of_images(replace(config, gradients="autograd"), images)
         functions: dict[str, Timed] = {
             "end to end": partial(_end_to_end, learner.network.encoder, learner.batch(0, 0).views),
             "views alone": partial(learner.batch, 0, 0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from foundation.errors import UsageError
 from foundation.files import check_target, write_json
 from ratenets.distributed import process_group, rank
 from ratenets.evaluation.layerwise import layerwise, pixel_baseline, table
+from ratenets.lpl import frames
 from ratenets.lpl.config import DEFAULTS, LPLConfig
 from ratenets.lpl.sources import prepare
-from ratenets.lpl.training import load_lpl, train_lpl
+from ratenets.lpl.training import load_lpl, train_lpl, train_with
 from ratenets.run_folder import CONFIG, run_files
 
 from . import shapes3d, toy
@@ -49,8 +51,13 @@ def lpl(root: Path | None, file: Path | None, out: Path, resume: bool, **flags: 
     config = _config(file, out if resume else None, flag_values(LPLConfig, flags))
     with process_group(config.run.torch_device()) as device:
         config = replace(config, run=replace(config.run, device=str(device)))
-        images = load_images(config.data, root, image_size=config.image_size)
-        _, history = train_lpl(config, images, out, resume=resume, label=f"{config.name} on {config.data}")
+        label = f"{config.name} on {config.data}"
+        if config.data == frames.DATA:
+            sequences = frames.load_frames(config, root)
+            _, history = train_with(partial(frames.learner, sequences), config, out, resume=resume, label=label)
+        else:
+            images = load_images(config.data, root, image_size=config.image_size)
+            _, history = train_lpl(config, images, out, resume=resume, label=label)
         if rank() == 0:
             click.echo(f"{_last_losses(history)}{out}: trained for {len(history)} epochs")
             click.echo(f"now `ratespike deep readout {out}`")

@@ -46,6 +46,21 @@ FIGURES = {
         "what a single neuron learns by LPL (Fig. 2, ED Fig. 1, Suppl. Figs. 1 and 2)",
         "files of `ratespike deep toy`",
     ),
+    **{
+        f"shapes3d-{name}": Recipe(
+            "ratenets.evaluation.factor_files:read_reports",
+            f"ratenets.evaluation.factor_plots:{name}",
+            text,
+            "files of `ratespike deep shapes3d score --json`",
+        )
+        for name, text in {
+            "scores": "which factors the last layer disentangles",
+            "similarities": "how alike the codes are for any two values of a factor (ED Fig. 5)",
+            "manifolds": "where the codes lie as one factor varies (ED Fig. 6)",
+            "scatters": "where the codes of random pictures lie",
+            "transitions": "how often a value follows another in the sequences",
+        }.items()
+    },
     "augmentations": Recipe(
         "ratenets.sequences.plots:read_views",
         "ratenets.sequences.plots:augmentations",

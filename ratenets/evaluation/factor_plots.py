@@ -5,7 +5,7 @@ Halvagal & Zenke 2023, Extended Data Figs. 5 and 6.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from foundation.figures import BLACK, BLUE, GREY, SKY, panels, styled
 
 Report = Mapping[str, Any]
 Reports = Mapping[str, Report]  # by the network's name
+Named = Reports | Iterable[tuple[str, Report]]
 
 UNDEFINED = "#E8E8E8"
 TITLES = {
@@ -35,8 +36,9 @@ ROUND, STRAIGHT = "hsv", "viridis"
 
 
 @styled
-def transitions(report: Report) -> Figure:
-    """How often each value of a factor follows each other in the sequences, on a logarithmic scale."""
+def transitions(named: Named) -> Figure:
+    """How often each value of a factor follows each other in the sequences of the first report, on a log scale."""
+    report = next(iter(_some(named).values()))
     if "transitions" not in report:
         raise UsageError("transitions: this report has none; make it with the sequences")
     figure, axes = panels(1, len(TITLES), width=1.7, height=2.0)
@@ -53,8 +55,9 @@ def transitions(report: Report) -> Figure:
 
 
 @styled
-def similarities(reports: Reports) -> Figure:
+def similarities(named: Named) -> Figure:
     """Cosine similarity of the codes for any two values of a factor, all else being equal."""
+    reports = _some(named)
     figure, grid = _grid(reports, height=1.75 + 0.4 / max(len(reports), 1))
     everything = [_array(report["similarity"][name]) for report in reports.values() for name in TITLES]
     defined = np.concatenate([[0.9], *(matrix[np.isfinite(matrix)] for matrix in everything)])
@@ -72,11 +75,12 @@ def similarities(reports: Reports) -> Figure:
 
 
 @styled
-def manifolds(reports: Reports) -> Figure:
+def manifolds(named: Named) -> Figure:
     """The curves that the codes describe while one factor changes: mean over contexts, single contexts in grey.
 
     A line goes through the values as a sequence does; where a report knows of no sequences, from the first to the last.
     """
+    reports = _some(named)
     figure, grid = _grid(reports, height=1.9)
     for row, (label, report) in zip(grid, reports.items(), strict=True):
         for axis, name in zip(row, TITLES, strict=True):
@@ -101,8 +105,9 @@ def manifolds(reports: Reports) -> Figure:
 
 
 @styled
-def scatters(reports: Reports) -> Figure:
+def scatters(named: Named) -> Figure:
     """Codes of random pictures in their two principal components, coloured by each factor."""
+    reports = _some(named)
     figure, grid = _grid(reports, height=1.9)
     for row, (label, report) in zip(grid, reports.items(), strict=True):
         points, factors = _array(report["scatter"]["points"]), np.array(report["scatter"]["factors"])
@@ -122,9 +127,9 @@ def scatters(reports: Reports) -> Figure:
 
 
 @styled
-def scores(reports: Reports) -> Figure:
+def scores(named: Named) -> Figure:
     """The share of batches whose fixed factor is told by the unit that varies least; bars are standard deviations."""
-    _some(reports)
+    reports = _some(named)
     figure, (axis,) = panels(width=1.4 + 0.9 * len(reports), height=2.4)
     for side, key, colour, label in ((-0.2, "score", BLUE, "all units"), (0.2, "strict_score", SKY, "strict")):
         means, errors = ([100 * report[key][what] for report in reports.values()] for what in ("mean", "deviation"))
@@ -140,15 +145,16 @@ def scores(reports: Reports) -> Figure:
 
 def _grid(reports: Reports, *, height: float) -> tuple[Figure, list[list[Axes]]]:
     """A row of panels for each network, a column for each factor."""
-    _some(reports)
     columns = len(TITLES)
     figure, axes = panels(len(reports), columns, width=1.7, height=height)
     return figure, [axes[start : start + columns] for start in range(0, len(axes), columns)]
 
 
-def _some(reports: Reports) -> None:
+def _some(named: Named) -> Reports:
+    reports = dict(named)
     if not reports:
-        raise UsageError("there is no report to draw")
+        raise UsageError("figure: there is no report to draw")
+    return reports
 
 
 def _matrix_axes(axis: Axes, name: str | None) -> None:

@@ -25,6 +25,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "cifar10": {**PAPER, "held_out": 10_000},
     "stl10": PAPER,
     "image-folder": PAPER,
+    "shapes3d": {**PAPER, "learning_rate": 1e-5, "run": {"epochs": 400}},
 }
 """What a dataset changes in the defaults, beside its views."""
 

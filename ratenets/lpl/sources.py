@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -30,6 +30,24 @@ class Batch(NamedTuple):
     permutation: Tensor | None
 
 
+class Source(Protocol):
+    """What a learner learns from."""
+
+    @property
+    def steps_per_epoch(self) -> int: ...
+
+    def batch(self, epoch: int, index: int) -> Batch:
+        """One batch, which depends on seed, epoch and index alone."""
+
+
+def positives(config: LPLConfig, batch: int, epoch: int, index: int) -> Tensor | None:
+    """Whose second view is pulled to whose first, (B,), if positives are shuffled; one order for all layers."""
+    if not config.loss.shuffle_positives:
+        return None
+    generator = torch.Generator().manual_seed(derive(config.run.seed, "positives", epoch, index))
+    return torch.randperm(batch, generator=generator).to(config.run.torch_device())
+
+
 class ImageSource:
     """Two augmented views of each image. The images lie on the run's device as bytes, nothing is decoded twice."""
 
@@ -51,12 +69,10 @@ class ImageSource:
         images = self.pool[self.rows[chosen[part]].to(self.device)].to(config.run.dtype) / 255
         views = two_views(images, config.views, self._generator("views", epoch, index), part, len(chosen))
         views = normalised(views, config.data).contiguous(memory_format=config.memory_format)
-        labels = permutation = None
+        labels = None
         if config.loss.supervision and self.labels is not None:
             labels = self.labels[chosen].to(self.device)
-        if config.loss.shuffle_positives:
-            permutation = torch.randperm(len(chosen), generator=self._generator("positives", epoch, index))
-        return Batch(views, labels, permutation)
+        return Batch(views, labels, positives(config, len(chosen), epoch, index))
 
     def _generator(self, *purpose: str | int) -> torch.Generator:
         return torch.Generator().manual_seed(derive(self.config.run.seed, *purpose))

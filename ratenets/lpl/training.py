@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from ratenets.lpl.config import LPLConfig
 from ratenets.lpl.encoders import Encoder
 from ratenets.lpl.material import Labelled, Material, divide
 from ratenets.lpl.network import LPLNetwork
-from ratenets.lpl.sources import Batch, ImageSource, prepare
+from ratenets.lpl.sources import Batch, ImageSource, Source, prepare
 from ratenets.run import MemoryFullError, out_of_memory, rehearse, train
 from ratenets.run_folder import CONFIG, load_weights, open_run
 
@@ -47,19 +47,26 @@ def warmup_cosine(epoch: int, *, base: float, final: float, warmup: int, epochs:
 class LPLLearner:
     """LPL on two views of each image, or on consecutive frames; a `ratenets.run.Learner`."""
 
-    def __init__(self, config: LPLConfig, images: ImageSet) -> None:
-        """Build the network, and put the images that it learns from on the run's device, as bytes."""
+    def __init__(self, config: LPLConfig, network: LPLNetwork, source: Source, material: Material | None) -> None:
+        """Join a network, on the device of the run, with what it learns from, and what a readout is fitted to."""
         self.config = config
         self.device = config.run.torch_device()
-        self.material = material_of(config, images)
-        self.network = build_network(config, images.image_shape, images.n_classes)
-        self.source = ImageSource(config, self.material)
+        self.network = network
+        self.source = source
+        self.material = material
         self.steps_per_epoch = self.source.steps_per_epoch
         self.optimizer = optimizer(config, self.network)
         self.local = config.gradients == "local" and not (
             config.loss.end_to_end or config.run.compile or self.network.encoder.one_view_at_a_time or ranks() > 1
         )
         self._graph = config.run.compiled(self._parallel())
+
+    @classmethod
+    def of_images(cls, config: LPLConfig, images: ImageSet) -> LPLLearner:
+        """Build the network, and put the images that it learns from on the run's device, as bytes."""
+        material = material_of(config, images)
+        network = build_network(config, images.image_shape, images.n_classes)
+        return cls(config, network, ImageSource(config, material), material)
 
     def _parallel(self) -> nn.Module:
         """The network, or on several processes what averages its gradients over them."""
@@ -121,7 +128,7 @@ class LPLLearner:
     def evaluate(self, epoch: int) -> Mapping[str, float]:
         """The paper's readout of the last layer after an epoch, counted from 0, if it is due."""
         every = self.config.readout_every
-        if not every or (epoch + 1) % every:
+        if not every or (epoch + 1) % every or self.material is None:
             return {}
         return {"readout": last_layer_accuracy(self.network.encoder, self.config, self.material)}
 
@@ -181,12 +188,32 @@ def material_of(config: LPLConfig, images: ImageSet) -> Material:
 def train_lpl(
     config: LPLConfig, images: ImageSet, folder: Path | None = None, *, resume: bool = False, label: str = "LPL"
 ) -> tuple[Encoder, list[dict[str, Any]]]:
-    """Train an encoder; return it with the mean terms of each layer by epoch ("layer1/pull", ...).
+    """Train an encoder on images; return it with the mean terms of each layer by epoch ("layer1/pull", ...).
 
     With `folder`, the run is kept there (see `ratenets.run`), and `resume` goes on with one that was stopped.
     """
-    learner = LPLLearner(config, images)
-    _rehearse(learner, images)
+    return train_with(lambda config: LPLLearner.of_images(config, images), config, folder, resume=resume, label=label)
+
+
+def train_with(
+    learner_of: Callable[[LPLConfig], LPLLearner],
+    config: LPLConfig,
+    folder: Path | None = None,
+    *,
+    resume: bool = False,
+    label: str = "LPL",
+) -> tuple[Encoder, list[dict[str, Any]]]:
+    """`train_lpl` for any source: `learner_of` makes the learner of a configuration.
+
+    Raises:
+        RatespikeError: the batch does not fit into the memory; the message says which would. See also `train`.
+    """
+    learner = learner_of(config)
+    try:
+        rehearse(learner)
+    except MemoryFullError:
+        del learner
+        raise _too_large(learner_of, config) from None
     if folder is not None and rank() == 0:
         extendable = not config.warmup_epochs and not config.greedy
         open_run(folder, config, resume=resume, extendable=extendable)
@@ -194,23 +221,18 @@ def train_lpl(
     return learner.network.encoder, history
 
 
-def _rehearse(learner: LPLLearner, images: ImageSet) -> None:
-    """Rehearse a step; where the memory is too small for it, say which batch would fit."""
-    try:
-        return rehearse(learner)
-    except MemoryFullError:
-        config = learner.config
-    del learner
+def _too_large(learner_of: Callable[[LPLConfig], LPLLearner], config: LPLConfig) -> MemoryFullError:
+    """Find the largest batch that fits, by halves, and say so."""
     size = config.batch_size // 2
     while size >= 2:
         try:
-            rehearse(LPLLearner(replace(config, batch_size=size), images))
+            rehearse(learner_of(replace(config, batch_size=size)))
         except MemoryFullError:
             size //= 2
         else:
             asked, where = config.batch_size, config.run.device
-            raise MemoryFullError(f"batch_size: {asked} images do not fit into the memory of {where}; {size} would")
-    raise MemoryFullError("batch_size: not even a batch of 2 fits into the memory; take a narrower network")
+            return MemoryFullError(f"batch_size: {asked} images do not fit into the memory of {where}; {size} would")
+    return MemoryFullError("batch_size: not even a batch of 2 fits into the memory; take a narrower network")
 
 
 class Trained(NamedTuple):

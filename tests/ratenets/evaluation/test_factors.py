@@ -253,14 +253,14 @@ def test_a_row_for_each_network_and_a_column_for_each_factor(
 
 def test_transitions_need_sequences(sequences: Shapes3DSequences) -> None:
     report = factor_report(look_up(VALUES), sequences, config=QUICK, sizes=SIZES)
-    figure = drawn(factor_plots.transitions(report))
+    figure = drawn(factor_plots.transitions({"it": report}))
     shown = figure.axes[3].images[0].get_array()
     assert shown is not None
     expected = np.array(report["transitions"]["scale"])
     assert np.allclose(np.ma.filled(shown, 0.0), expected)
     del report["transitions"]
     with pytest.raises(UsageError, match="this report has none"):
-        factor_plots.transitions(report)
+        factor_plots.transitions({"it": report})
 
 
 def test_bars_are_the_scores() -> None:

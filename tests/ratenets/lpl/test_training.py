@@ -45,24 +45,24 @@ def test_layer_by_layer_and_one_graph_train_the_same_network(digits):
 
 
 def test_a_step_depends_on_seed_epoch_and_index_alone(digits):
-    learner = LPLLearner(small(), digits)
+    learner = LPLLearner.of_images(small(), digits)
     late = learner.batch(2, 3).views
-    again = LPLLearner(small(), digits)
+    again = LPLLearner.of_images(small(), digits)
     torch.testing.assert_close(again.batch(2, 3).views, late, rtol=0, atol=0)
     assert not torch.equal(again.batch(2, 2).views, late)
-    assert not torch.equal(LPLLearner(small(run=RunConfig(seed=1)), digits).batch(2, 3).views, late)
+    assert not torch.equal(LPLLearner.of_images(small(run=RunConfig(seed=1)), digits).batch(2, 3).views, late)
 
 
 def test_an_epoch_shows_every_image_once_but_for_a_lone_last_one(digits):
     config = small(batch_size=50, train_images=151)
-    learner = LPLLearner(config, digits)
+    learner = LPLLearner.of_images(config, digits)
     assert learner.steps_per_epoch == 3
     assert [len(learner.batch(0, i).views) for i in range(3)] == [100, 100, 100]
-    assert LPLLearner(small(batch_size=50, train_images=152), digits).steps_per_epoch == 4
+    assert LPLLearner.of_images(small(batch_size=50, train_images=152), digits).steps_per_epoch == 4
 
 
 def test_no_decay_of_the_biases(digits):
-    learner = LPLLearner(small(weight_decay=0.1), digits)
+    learner = LPLLearner.of_images(small(weight_decay=0.1), digits)
     decay = {id(p): group["weight_decay"] for group in learner.optimizer.param_groups for p in group["params"]}
     for name, parameter in learner.network.named_parameters():
         assert decay[id(parameter)] == (0.0 if name.endswith("bias") else 0.1)
@@ -120,7 +120,7 @@ def test_a_trained_network_is_loaded_as_it_was(digits, tmp_path):
 )
 def test_impossible_settings_are_refused(digits, changes, message):
     with pytest.raises(UsageError, match=message):
-        LPLLearner(small(**changes), digits)
+        LPLLearner.of_images(small(**changes), digits)
 
 
 @pytest.mark.parametrize("hidden", [(), (3, 0)])
