@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ratenets.lpl.encoders.blocks import Block, SequentialBlock
-from ratenets.lpl.encoders.encoder import EncoderConfig, Shape, need_pixels, register
+from ratenets.lpl.encoders.encoder import EncoderConfig, Shape, need_pixels, register, scaled
 
 DEPTHS = (3, 4, 6, 3)
 EXPANSION = 4
@@ -62,9 +62,9 @@ class Stage(SequentialBlock):
 def blocks(config: EncoderConfig, shape: Shape) -> list[Block]:
     """Stem and four stages, initialised as published: He's normal distribution by fan-out, batch norm 1 and 0."""
     need_pixels(config, shape, 32)
-    made: list[Block] = [Stem(shape[0], 64)]
+    made: list[Block] = [Stem(shape[0], scaled(config, 64))]
     for number, depth in enumerate(DEPTHS):
-        channels = 64 * 2**number
+        channels = scaled(config, 64 * 2**number)
         made.append(Stage(made[-1].units, channels, depth, stride=1 if number == 0 else 2))
     for module in nn.ModuleList(made).modules():
         if isinstance(module, nn.Conv2d):

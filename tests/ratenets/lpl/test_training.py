@@ -1,18 +1,29 @@
 """Training with layer-local LPL."""
 
+import signal
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from foundation.data.images import ImageSet, load_images
-from foundation.errors import RatespikeError, UsageError
+from foundation.errors import RatespikeError, StoppedError, UsageError
 from ratenets.evaluation.readout import codes
 from ratenets.lpl.config import LPLConfig
 from ratenets.lpl.encoders import EncoderConfig
 from ratenets.lpl.losses import LossConfig
 from ratenets.lpl.objective import Coefficients
 from ratenets.lpl.sources import prepare
-from ratenets.lpl.training import LPLLearner, build_encoder, load_lpl, train_lpl, warmup_cosine
+from ratenets.lpl.training import (
+    LPLLearner,
+    build_encoder,
+    last_layer_accuracy,
+    load_lpl,
+    material_of,
+    train_lpl,
+    warmup_cosine,
+)
 from ratenets.run import RunConfig
 
 
@@ -160,3 +171,147 @@ def test_the_predictive_term_keeps_deep_layers_readable(digits):
     means = {name: float(np.mean(values)) for name, values in accuracy.items()}
     assert means["LPL"] > means["predictive off"] + 0.02, accuracy
     assert means["predictive off"] > means["untrained"] + 0.05, accuracy
+
+
+def tiny_cifar(rng: np.random.Generator, count: int = 24) -> ImageSet:
+    images = rng.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)
+    return ImageSet("cifar10", images, np.arange(count) % 2, images[:8], np.arange(8) % 2, ("a", "b"))
+
+
+TINY = LPLConfig.for_data(
+    "cifar10",
+    batch_size=6,
+    held_out=8,
+    warmup_epochs=0,
+    encoder=EncoderConfig(kind="vgg", width=1 / 32),
+    run=RunConfig(epochs=2),
+)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss": LossConfig(supervision=True)},
+        {"loss": LossConfig(negative_samples=True, coefficients=Coefficients(decorr=0), projector=True)},
+        {"loss": LossConfig(stale_estimates=True)},
+        {"loss": LossConfig(pooling=False)},
+        {"loss": LossConfig(shuffle_positives=True), "optimizer": "sgd"},
+        {"loss": LossConfig(end_to_end=True), "encoder": EncoderConfig(kind="resnet", width=1 / 32)},
+        {"encoder": EncoderConfig(kind="alexnet", width=1 / 32)},
+        {"greedy": True, "run": RunConfig(epochs=8)},
+        {"run": RunConfig(epochs=3, max_steps=5)},
+        {"run": RunConfig(epochs=2, precision="bfloat16")},
+        {"readout_every": 1, "warmup_epochs": 1},
+    ],
+    ids=lambda changes: ", ".join(changes),
+)
+def test_a_stopped_run_of_any_kind_ends_where_it_would_have_ended(rng, tmp_path, monkeypatch, changes, each_device):
+    """Stopped in the middle of the second epoch; stale estimates, batch norm and momentum are in the checkpoint."""
+    images, config = tiny_cifar(rng), replace(TINY, **changes)
+    config = replace(config, run=replace(config.run, device=each_device))
+    whole, history = train_lpl(config, images, tmp_path / "whole")
+    step, calls = LPLLearner.step, 0
+
+    def stopped(learner: LPLLearner, epoch: int, index: int):
+        nonlocal calls
+        calls += 1
+        if calls == 5:  # the first is the rehearsal
+            signal.raise_signal(signal.SIGTERM)
+        return step(learner, epoch, index)
+
+    monkeypatch.setattr(LPLLearner, "step", stopped)
+    with pytest.raises(StoppedError):
+        train_lpl(config, images, tmp_path / "half")
+    monkeypatch.undo()
+    resumed, same = train_lpl(config, images, tmp_path / "half", resume=True)
+    for (name, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+        if each_device == "cpu":
+            assert torch.equal(a, b), name
+        else:
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+    if each_device == "cpu":
+        assert same == history
+
+
+def test_steps_are_limited_within_an_epoch(rng):
+    config = replace(TINY, run=RunConfig(epochs=4, max_steps=4))
+    _, history = train_lpl(config, tiny_cifar(rng))  # 16 images are 3 steps an epoch
+    assert [line["epoch"] for line in history] == [1, 2]
+    for epochs in (1, 2, 3):
+        assert RunConfig(epochs=3, max_steps=4).steps_in(epochs - 1, 3) == {1: 3, 2: 1, 3: 0}[epochs]
+
+
+def test_the_readout_while_training_is_the_papers(rng):
+    images = tiny_cifar(rng)
+    encoder, history = train_lpl(replace(TINY, readout_every=2, run=RunConfig(epochs=3)), images)
+    assert ["readout" in line for line in history] == [False, True, False]
+    config = replace(TINY, run=RunConfig(epochs=2))
+    encoder, _ = train_lpl(config, images)
+    assert history[1]["readout"] == last_layer_accuracy(encoder, config, material_of(config, images))
+
+
+@pytest.mark.parametrize("way", ["local", "autograd"])
+def test_adam_steps_are_those_of_a_plain_loop(digits, way):
+    """Three steps with weight decay on weights alone, against Adam written out (Kingma & Ba 2015)."""
+    config = small(weight_decay=0.01, gradients=way, run=RunConfig(epochs=1, precision="float64"), batch_size=32)
+    learner, plain = (LPLLearner.of_images(config, digits) for _ in range(2))
+    first = {name: torch.zeros_like(p) for name, p in plain.network.named_parameters()}
+    second = {name: torch.zeros_like(p) for name, p in plain.network.named_parameters()}
+    for index in range(3):
+        learner.step(0, index)
+        learner.optimizer.step()
+        plain.step(0, index)
+        with torch.no_grad():
+            for name, p in plain.network.named_parameters():
+                assert p.grad is not None
+                g = p.grad + (0.0 if name.endswith("bias") else 0.01) * p
+                first[name] = 0.9 * first[name] + 0.1 * g
+                second[name] = 0.999 * second[name] + 0.001 * g * g
+                m, v = first[name] / (1 - 0.9 ** (index + 1)), second[name] / (1 - 0.999 ** (index + 1))
+                p.sub_(1e-3 * m / (v.sqrt() + 1e-8))
+    for a, b in zip(learner.network.parameters(), plain.network.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_a_loss_that_is_no_number_is_named_and_the_checkpoint_before_kept(digits, tmp_path):
+    with pytest.raises(RatespikeError, match=r"layer\d/(pull|push|decorr) became (nan|inf) in epoch"):
+        train_lpl(small(learning_rate=1e25), digits, tmp_path / "run")
+    encoder, _, _ = load_lpl(tmp_path / "run")
+    assert all(torch.isfinite(p).all() for p in encoder.parameters())
+
+
+def test_memory_that_is_full_says_which_batch_would_fit(digits, tmp_path, monkeypatch):
+    step = LPLLearner.step
+
+    def limited(learner: LPLLearner, epoch: int, index: int):
+        if learner.config.batch_size > 70:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return step(learner, epoch, index)
+
+    monkeypatch.setattr(LPLLearner, "step", limited)
+    with pytest.raises(RatespikeError, match="batch_size: 256 images do not fit into the memory of cpu; 64 would"):
+        train_lpl(small(), digits, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_failures_are_not_taken_for_full_memory(digits, monkeypatch):
+    def broken(learner: LPLLearner, epoch: int, index: int):
+        raise RuntimeError("sizes of tensors must match")
+
+    monkeypatch.setattr(LPLLearner, "step", broken)
+    with pytest.raises(RuntimeError, match="sizes of tensors"):
+        train_lpl(small(), digits)
+
+
+def test_a_run_is_called_by_what_it_does():
+    names = {
+        "LPL": LossConfig(),
+        "LPL, predictive off": LossConfig(coefficients=Coefficients(pull=0)),
+        "LPL, Hebbian off": LossConfig(coefficients=Coefficients(push=0)),
+        "LPL, decorrelation off, shuffled positives": LossConfig(
+            shuffle_positives=True, coefficients=Coefficients(decorr=0)
+        ),
+        "supervised learning": LossConfig(supervision=True),
+        "negative samples": LossConfig(negative_samples=True, coefficients=Coefficients(decorr=0)),
+    }
+    assert {LPLConfig(loss=loss).name: loss for loss in names.values()} == names
