@@ -86,6 +86,23 @@ def load_weights(folder: Path, network: nn.Module) -> None:
     _put(folder, network, _read(folder)["network"])
 
 
+def adam_state(folder: Path, network: nn.Module) -> dict[int, Any] | None:
+    """What Adam knew of the parameters of `network`, the first that the run decays, in their order, when it ended.
+
+    None if the run did not train them, or with another optimiser.
+
+    Raises:
+        RatespikeError: no checkpoint, or a broken one.
+    """
+    known = _read(folder)["optimizer"].get("state", {})
+    state = {number: known.get(number, {}) for number, _ in enumerate(network.parameters())}
+    fits = all(
+        isinstance(each, dict) and isinstance(each.get("exp_avg"), Tensor) and each["exp_avg"].shape == parameter.shape
+        for each, parameter in zip(state.values(), network.parameters(), strict=True)
+    )
+    return state if fits else None
+
+
 def save(folder: Path, learner: Learner, state: State) -> None:
     """Write a checkpoint whole. Raises `RatespikeError`, and leaves the one before, if a weight is not finite."""
     for name, parameter in learner.network.named_parameters():

@@ -12,17 +12,14 @@ import click
 from foundation import config as configs
 from foundation.data.images import load_images
 from foundation.errors import UsageError
-from foundation.files import check_target, write_json
 from ratenets.distributed import process_group, rank
-from ratenets.evaluation.layerwise import layerwise, pixel_baseline, table
 from ratenets.lpl import frames
 from ratenets.lpl.config import DEFAULTS, LPLConfig
-from ratenets.lpl.sources import prepare
-from ratenets.lpl.training import load_lpl, train_lpl, train_with
-from ratenets.run_folder import CONFIG, run_files
+from ratenets.lpl.training import train_lpl, train_with
+from ratenets.run_folder import CONFIG
 
-from . import shapes3d, toy
-from .options import build_config, config_options, device_option, flag_values, root_option
+from . import import_weights, ladder, readout, shapes3d, swap, toy
+from .options import build_config, config_options, flag_values, root_option
 from .original_flags import original_flags, translated
 
 
@@ -89,30 +86,9 @@ def _last_losses(history: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+command.add_command(import_weights.command, "import")
+command.add_command(readout.command, "readout")
+command.add_command(ladder.command, "ladder")
 command.add_command(toy.command, "toy")
 command.add_command(shapes3d.command, "shapes3d")
-
-
-@command.command(short_help="Read out every layer of a trained run.")
-@click.argument("run", type=click.Path(path_type=Path))
-@root_option
-@device_option
-@click.option("--labels", type=int, default=100, show_default=True, help="labels of the few-label readout, all classes")
-@click.option("--draws", type=int, default=5, show_default=True, help="random choices of these labels to average over")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="write the numbers to this file, too")
-def readout(run: Path, root: Path | None, device: str, labels: int, draws: int, json_file: Path | None) -> None:
-    """Linear readout of every layer of a trained RUN, with few labels and with all, beside raw pixels."""
-    if draws < 1:
-        raise UsageError(f"--draws: must be at least 1, got {draws}")
-    if json_file is not None:
-        check_target(json_file, *run_files(run))
-    encoder, config, images = load_lpl(run, root=root, device=device)
-    seed = config.run.seed
-    train_x, test_x = prepare(images.train_images, config), prepare(images.test_images, config)
-    rows = [pixel_baseline(images, labels, draws, seed)]
-    rows += layerwise(encoder, train_x, test_x, images, labels, draws, seed)
-    click.echo(table(rows, labels))
-    if json_file is not None:
-        write_json(
-            json_file, {"run": str(run), "data": config.data, "labels": labels, "rows": [r.to_json() for r in rows]}
-        )
+command.add_command(swap.command, "swap")

@@ -40,6 +40,12 @@ FIGURES = {
         "weight change by spike timing, for several variances or frequencies (Fig. 6)",
         "files of `ratespike spike stdp`",
     ),
+    "layerwise": Recipe(
+        "ratenets.evaluation.report:read_reports",
+        "ratenets.plots:layerwise",
+        "accuracy, dimensionality and mean activity by layer (Fig. 3, ED Fig. 11)",
+        "files of `ratespike deep readout --json`; seeds of a condition are pooled",
+    ),
     "toy": Recipe(
         "ratenets.toy.results:read_results",
         "ratenets.toy.plots:toy",
@@ -61,6 +67,18 @@ FIGURES = {
             "transitions": "how often a value follows another in the sequences",
         }.items()
     },
+    "ladder": Recipe(
+        "ratenets.lpl.ladder_results:read_results",
+        "ratenets.lpl.ladder_results:ladder",
+        "from a rule that failed to the one that works, by layer",
+        "files of `ratespike deep ladder`",
+    ),
+    "swap": Recipe(
+        "ratenets.lpl.swap_results:read_results",
+        "ratenets.lpl.swap_results:swap",
+        "how a swapped world changes what neurons prefer (Fig. 4)",
+        "files of `ratespike deep swap`",
+    ),
     "augmentations": Recipe(
         "ratenets.sequences.plots:read_views",
         "ratenets.sequences.plots:augmentations",

@@ -17,7 +17,10 @@ from .options import build_config, config_options, device_option, flag_values, r
 
 @click.group()
 def command() -> None:
-    """Factors in sequences of Shapes3D pictures (Halvagal & Zenke 2023, Extended Data Figs. 5 and 6)."""
+    """Factors in sequences of Shapes3D pictures.
+
+    Halvagal & Zenke 2023, Extended Data Figs. 5 and 6.
+    """
 
 
 @command.command("prepare", short_help="Unpack 3dshapes.h5 once.")

@@ -1,16 +1,18 @@
-"""Linear readout of each layer: what a downstream neuron could learn from the code, nothing more."""
+"""Linear readout of each layer: what a downstream neuron could learn from the code, nothing more.
+
+Here it is fitted to convergence; `linear_readout` has the paper's.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from foundation.errors import UsageError
+from ratenets.evaluation.features import BATCH, pooled
 
 Features = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -54,44 +56,9 @@ def fit(features: Features, labels: Labels, strength: float = 1.0) -> Readout:
     return Readout(weight, bias - weight @ mean)
 
 
-def fit_like_paper(
-    features: Features,
-    labels: Labels,
-    initial: nn.Linear,
-    *,
-    epochs: int = 20,
-    batch_size: int = 512,
-    learning_rate: float = 1e-3,
-) -> tuple[Readout, list[float]]:
-    """The published protocol: Adam, no regularisation, samples in their given order, raw features, float32.
-
-    It stops long before convergence, so small features are under-fitted: absolute scale matters (Halvagal & Zenke
-    2023, Methods). `initial` (M -> classes) gives the starting weights and is left as it was.
-
-    Returns:
-        the readout and the loss of every batch.
-    """
-    weight = initial.weight.detach().float().clone().requires_grad_()
-    bias = initial.bias.detach().float().clone().requires_grad_()
-    optimizer = torch.optim.Adam([weight, bias], lr=learning_rate)
-    x, y = torch.from_numpy(features).float(), torch.from_numpy(labels)
-    losses = []
-    for _ in range(epochs):
-        for start in range(0, len(x), batch_size):
-            rows = slice(start, start + batch_size)
-            loss = functional.cross_entropy(functional.linear(x[rows], weight, bias), y[rows])
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            optimizer.step()
-            losses.append(loss.item())
-    return Readout(weight.detach().double().numpy(), bias.detach().double().numpy()), losses
-
-
-@torch.no_grad()
-def codes(encoder: nn.Module, images: Tensor, batch_size: int = 512) -> list[Features]:
+def codes(encoder: nn.Module, images: Tensor, batch_size: int = BATCH) -> list[Features]:
     """The code of every layer for images (N, C, H, W) as the encoder takes them: a list of (N, M_i), float64."""
-    parts = [encoder(images[start : start + batch_size]) for start in range(0, len(images), batch_size)]
-    return [torch.cat(layer).double().cpu().numpy() for layer in zip(*parts, strict=True)]
+    return [code.double().cpu().numpy() for code in pooled(encoder, images, batch_size)]
 
 
 def few_labels(labels: Labels, number: int, generator: np.random.Generator) -> NDArray[np.intp]:

@@ -49,7 +49,7 @@ class LPLConfig:
     greedy: bool = setting(False, "train layer after layer, each for its share of the epochs")
     gradients: str = setting("local", "local: layer by layer, no graph across layers; autograd: one graph")
     readout_every: int = setting(0, "epochs between readouts of the last layer while training; 0: none")
-    initial_weights: str = setting("", "start from the weights in this file (see docs/deep-lpl.md for formats)")
+    initial_weights: str = setting("", "file of weights to start from, also of others (docs/own-encoders.md)")
     loss: LossConfig = field(default_factory=LossConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     views: ViewConfig = field(default_factory=ViewConfig)
@@ -87,12 +87,25 @@ class LPLConfig:
     @property
     def name(self) -> str:
         """What the run is, in words: LPL, or which control."""
-        loss, off = self.loss, [name for name in ("pull", "push", "decorr") if not vars(self.loss.coefficients)[name]]
+        loss = self.loss
         if loss.supervision or loss.negative_samples:
-            return "supervised learning" if loss.supervision else "negative samples"
-        words = {"pull": "predictive off", "push": "Hebbian off", "decorr": "decorrelation off"}
-        changes = [words[name] for name in off] + ["shuffled positives"] * loss.shuffle_positives
-        return "LPL" + "".join(f", {change}" for change in changes)
+            words = ["supervised learning" if loss.supervision else "negative samples"]
+        else:
+            off = {"predictive": "pull", "Hebbian": "push", "decorrelation": "decorr"}
+            words = ["LPL", *(f"{word} off" for word, term in off.items() if not vars(loss.coefficients)[term])]
+        also = {
+            "shuffled positives": loss.shuffle_positives,
+            "end to end": loss.end_to_end,
+            "no pooling": not loss.pooling,
+            "projector": loss.projector,
+            "stale estimates": loss.stale_estimates,
+            "no biases": not self.encoder.biases,
+            "summed predictive term": loss.summed_pull,
+            "published decorrelation": loss.published_decorr,
+            "one view": loss.one_view,
+            "greedy": self.greedy,
+        }
+        return ", ".join([*words, *(text for text, on in also.items() if on)])
 
     @property
     def image_size(self) -> int | None:

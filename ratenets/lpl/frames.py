@@ -5,7 +5,7 @@ Halvagal & Zenke 2023, Extended Data Figs. 5 and 6; see `ratenets.sequences.shap
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from foundation import config as configs
 from foundation.data import shapes3d
 from foundation.data.shapes3d import Shapes3D
 from foundation.errors import UsageError
@@ -25,8 +24,8 @@ from ratenets.evaluation.factor_votes import Codes
 from ratenets.lpl.config import LPLConfig
 from ratenets.lpl.encoders import Encoder
 from ratenets.lpl.sources import Batch, positives
-from ratenets.lpl.training import LPLLearner, build_network
-from ratenets.run_folder import CONFIG, load_weights
+from ratenets.lpl.training import LPLLearner, build_network, run_config, without_start
+from ratenets.run_folder import load_weights
 from ratenets.sequences.shapes3d import SequenceConfig, Shapes3DSequences, standardised
 
 DATA = "shapes3d"
@@ -122,13 +121,11 @@ def scored(folder: Path | None, root: Path | None, *, device: str = "cpu", untra
     if folder is None:
         pictures = shapes3d.load_shapes3d(root, shapes3d.SIZES)
         return Scored("pixels", pixels_of(pictures), None, pictures.sizes)
-    path = folder / CONFIG
-    config = configs.loads(LPLConfig, configs.read_text(path), str(path))
+    config = run_config(folder, device)
     if config.data != DATA:
         raise UsageError(f"{folder}: a run on {config.data}; factors are read out of runs on {DATA}")
-    config = replace(config, run=replace(config.run, device=device))
     shown = load_frames(config, root)
-    network = build_network(config, SHAPE, 0)
+    network = build_network(config if untrained else without_start(config), SHAPE, 0)
     if not untrained:
         load_weights(folder, network)
     codes = codes_of(network.encoder.eval(), shown.pictures, config)

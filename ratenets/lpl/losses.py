@@ -82,17 +82,18 @@ class LayerLoss(nn.Module):
     stale_variance: Tensor
     seen: Tensor
 
-    def __init__(self, units: int, config: LossConfig, classes: int) -> None:
+    def __init__(self, units: int, config: LossConfig, classes: int, biases: bool = True) -> None:
         """Make the projector and the head that the configuration asks for.
 
         Args:
             units: M, of the layer's code.
             config: of the loss.
             classes: of the labels, for supervision.
+            biases: of the projector, which has them if its encoder has.
         """
         super().__init__()
         self.config = config
-        self.projector = projector(units, config) if config.projector else None
+        self.projector = projector(units, config, biases) if config.projector else None
         top = config.projection_size if config.projector else units
         self.head = nn.Linear(top, classes) if config.supervision else None
         if config.stale_estimates:
@@ -166,10 +167,10 @@ class LayerLoss(nn.Module):
             self.seen.fill_(True)
 
 
-def projector(units: int, config: LossConfig) -> nn.Sequential:
+def projector(units: int, config: LossConfig, biases: bool = True) -> nn.Sequential:
     """Two dense layers, each with a ReLU: what the loss sees in place of a code. The readout never sees it."""
     hidden, top = config.mlp_hidden_size, config.projection_size
-    return nn.Sequential(nn.Linear(units, hidden), nn.ReLU(), nn.Linear(hidden, top), nn.ReLU())
+    return nn.Sequential(nn.Linear(units, hidden, biases), nn.ReLU(), nn.Linear(hidden, top, biases), nn.ReLU())
 
 
 def _precise(z: Tensor) -> Tensor:

@@ -25,13 +25,13 @@ class LPLNetwork(nn.Module):
         losses: of its layers, or of the last one alone if it learns end to end.
     """
 
-    def __init__(self, encoder: Encoder, config: LossConfig, classes: int) -> None:
+    def __init__(self, encoder: Encoder, config: LossConfig, classes: int, biases: bool = True) -> None:
         super().__init__()
         self.encoder = encoder
         self.config = config
         units = [block.units for block in encoder]
         trained = units[-1:] if config.end_to_end else units
-        self.losses = nn.ModuleList(LayerLoss(m, config, classes) for m in trained)
+        self.losses = nn.ModuleList(LayerLoss(m, config, classes, biases) for m in trained)
 
     def forward(
         self,

@@ -9,9 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -20,7 +18,9 @@ from foundation.data.images import ImageSet, load_images
 from foundation.errors import RatespikeError, UsageError
 from foundation.seeds import derive
 from ratenets.distributed import rank, ranks
-from ratenets.evaluation.readout import codes, fit_like_paper
+from ratenets.evaluation.features import pooled
+from ratenets.evaluation.linear_readout import read_codes
+from ratenets.existing import start
 from ratenets.lpl import encoders
 from ratenets.lpl.config import LPLConfig
 from ratenets.lpl.encoders import Encoder
@@ -28,7 +28,7 @@ from ratenets.lpl.material import Labelled, Material, divide
 from ratenets.lpl.network import LPLNetwork
 from ratenets.lpl.sources import Batch, ImageSource, Source, prepare
 from ratenets.run import MemoryFullError, out_of_memory, rehearse, train
-from ratenets.run_folder import CONFIG, load_weights, open_run
+from ratenets.run_folder import CHECKPOINT, CONFIG, load_weights, open_run
 
 UNDECAYED = ("bias", "bn", "norm")
 """Parts of a parameter's name that keep it from weight decay, as in the reference."""
@@ -136,16 +136,13 @@ class LPLLearner:
 def last_layer_accuracy(encoder: Encoder, config: LPLConfig, material: Material) -> float:
     """Test accuracy (0 to 1) of the paper's linear readout of the last layer."""
 
-    def features(part: Labelled) -> NDArray[np.float64]:
-        return codes(encoder, prepare(part.images, config))[-1]
+    def part(of: Labelled) -> tuple[list[Tensor], Tensor]:
+        code = pooled(encoder, prepare(of.images, config))[-1]
+        return [code], torch.from_numpy(of.labels).to(code.device)
 
     classes = int(max(material.readout.labels.max(), material.test.labels.max())) + 1
-    train, test = features(material.readout), features(material.test)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(config.run.seed, "readout"))
-        initial = nn.Linear(train.shape[1], classes)
-    readout, _ = fit_like_paper(train, material.readout.labels, initial)
-    return readout.accuracy(test, material.test.labels)
+    (found,) = read_codes(*part(material.readout), *part(material.test), classes, config.run.seed)
+    return found.top1
 
 
 def optimizer(config: LPLConfig, network: nn.Module) -> torch.optim.Optimizer:
@@ -166,7 +163,7 @@ def build_network(config: LPLConfig, image_shape: tuple[int, int, int], classes:
         encoder = build_encoder(config, image_shape)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(config.run.seed, "losses"))
-            network = LPLNetwork(encoder, config.loss, classes)
+            network = LPLNetwork(encoder, config.loss, classes, config.encoder.biases)
         network.to(memory_format=config.memory_format)  # type: ignore[call-overload]  # torch's stubs lack it
         return network.to(config.run.torch_device(), config.run.dtype)
     except RuntimeError as error:
@@ -177,7 +174,9 @@ def build_network(config: LPLConfig, image_shape: tuple[int, int, int], classes:
 
 def build_encoder(config: LPLConfig, image_shape: tuple[int, int, int]) -> Encoder:
     """The encoder of a configuration at its initial weights, on the CPU."""
-    return encoders.build(config.encoder, image_shape, derive(config.run.seed, "weights"))
+    encoder = encoders.build(config.encoder, image_shape, derive(config.run.seed, "weights"))
+    start(encoder, config.encoder.kind, config.initial_weights, config.encoder.pretrained)
+    return encoder
 
 
 def material_of(config: LPLConfig, images: ImageSet) -> Material:
@@ -208,7 +207,8 @@ def train_with(
     Raises:
         RatespikeError: the batch does not fit into the memory; the message says which would. See also `train`.
     """
-    learner = learner_of(config)
+    begun = resume and folder is not None and (folder / CHECKPOINT).is_file()
+    learner = learner_of(without_start(config) if begun else config)
     try:
         rehearse(learner)
     except MemoryFullError:
@@ -235,6 +235,24 @@ def _too_large(learner_of: Callable[[LPLConfig], LPLLearner], config: LPLConfig)
     return MemoryFullError("batch_size: not even a batch of 2 fits into the memory; take a narrower network")
 
 
+def run_config(folder: Path, device: str = "cpu") -> LPLConfig:
+    """The settings of a run, for a device at hand; the weights that it began with are not needed any more.
+
+    Raises:
+        RatespikeError: the folder is no run, or there is no such device.
+    """
+    path = folder / CONFIG
+    config = configs.loads(LPLConfig, configs.read_text(path), str(path))
+    config = replace(config, run=replace(config.run, device=device))
+    config.run.torch_device()
+    return config
+
+
+def without_start(config: LPLConfig) -> LPLConfig:
+    """A configuration whose network begins at random weights, for one that takes others right away."""
+    return replace(config, initial_weights="", encoder=replace(config.encoder, pretrained=False))
+
+
 class Trained(NamedTuple):
     """A trained encoder, its configuration on the device at hand, and a dataset that it takes."""
 
@@ -255,11 +273,8 @@ def load_lpl(folder: Path, *, data: str | None = None, root: Path | None = None,
     Raises:
         RatespikeError: the folder is no run, its checkpoint is damaged or of another network, the data are missing.
     """
-    path = folder / CONFIG
-    config = configs.loads(LPLConfig, configs.read_text(path), str(path))
-    config = replace(config, run=replace(config.run, device=device))
-    config.run.torch_device()
+    config = run_config(folder, device)
     images = load_images(data or config.data, root, image_size=config.image_size)
-    network = build_network(config, images.image_shape, images.n_classes)
+    network = build_network(without_start(config), images.image_shape, images.n_classes)
     load_weights(folder, network)
     return Trained(network.encoder.eval(), config, images)

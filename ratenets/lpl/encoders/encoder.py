@@ -49,9 +49,11 @@ class EncoderConfig:
 
     kind: str = setting("mlp", "mlp, vgg (VGG-11, 32 px or more), alexnet, resnet (ResNet-50, end to end)", "encoder")
     hidden: tuple[int, ...] = setting((128, 128, 128, 128), "units of the layers of an mlp")
-    width: float = setting(1.0, "channels of vgg and alexnet as a multiple of the original's")
+    width: float = setting(1.0, "channels of vgg, alexnet and resnet as a multiple of the original's")
     biases: bool = setting(True, "layers with biases, or without")
     dropout: float = setting(0.5, "of alexnet's two dense layers")
+    bottleneck_norms: bool = setting(True, "resnet: batch norm in the bottlenecks, which the paper's program lacks")
+    pretrained: bool = setting(False, "resnet: start from torchvision's weights, trained on ImageNet with labels")
 
     def __post_init__(self) -> None:
         if self.kind not in ENCODERS:
@@ -62,6 +64,10 @@ class EncoderConfig:
             raise UsageError(f"encoder.width: leaves the first layer without a channel, got {self.width}")
         if not 0 <= self.dropout < 1:
             raise UsageError(f"encoder.dropout: must be at least 0 and below 1, got {self.dropout}")
+        if self.pretrained and self.kind != "resnet":
+            raise UsageError(f"encoder.pretrained: there are published weights for resnet only, not for {self.kind}")
+        if self.pretrained and (self.width != 1 or not self.bottleneck_norms):
+            raise UsageError("encoder.pretrained: the published weights are of width 1, with batch norm throughout")
         if not self.biases and self.kind in ("alexnet", "resnet"):
             raise UsageError(f"encoder.biases: {self.kind} has them as published; --no-biases goes with mlp and vgg")
 

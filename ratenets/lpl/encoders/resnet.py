@@ -3,6 +3,9 @@
 Parameters have the names that published weights have, within the blocks: `blocks.0` is the stem (conv1, bn1),
 `blocks.1` to `blocks.4` are layer1 to layer4. Learns end to end only: its layers are stacks of three convolutions with
 batch norm and a short cut, for which the paper defines no local loss.
+
+The program of Halvagal & Zenke 2023 has batch norm in the stem and the short cuts alone, none in the bottlenecks
+(`bottleneck_norms = False`); everybody else's ResNet-50, torchvision's published weights included, has it there, too.
 """
 
 from __future__ import annotations
@@ -17,15 +20,17 @@ EXPANSION = 4
 
 
 class Bottleneck(nn.Module):
-    """1 x 1, 3 x 3 and 1 x 1 convolutions beside a short cut."""
+    """1 x 1, 3 x 3 and 1 x 1 convolutions beside a short cut, each followed by batch norm if `norms`."""
 
-    def __init__(self, inputs: int, channels: int, stride: int) -> None:
+    def __init__(self, inputs: int, channels: int, stride: int, norms: bool) -> None:
         super().__init__()
         outputs = EXPANSION * channels
-        self.conv1, self.bn1 = nn.Conv2d(inputs, channels, 1, bias=False), nn.BatchNorm2d(channels)
+        self.conv1 = nn.Conv2d(inputs, channels, 1, bias=False)
         self.conv2 = nn.Conv2d(channels, channels, 3, stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.conv3, self.bn3 = nn.Conv2d(channels, outputs, 1, bias=False), nn.BatchNorm2d(outputs)
+        self.conv3 = nn.Conv2d(channels, outputs, 1, bias=False)
+        self.bn1, self.bn2, self.bn3 = (
+            nn.BatchNorm2d(n) if norms else nn.Identity() for n in (channels, channels, outputs)
+        )
         self.downsample: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
             self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
@@ -54,9 +59,9 @@ class Stem(Block):
 class Stage(SequentialBlock):
     """One of the four stacks of bottlenecks; its parameters are numbered as published: `0.conv1.weight`."""
 
-    def __init__(self, inputs: int, channels: int, depth: int, stride: int) -> None:
-        rest = [Bottleneck(EXPANSION * channels, channels, 1) for _ in range(depth - 1)]
-        super().__init__(EXPANSION * channels, Bottleneck(inputs, channels, stride), *rest)
+    def __init__(self, inputs: int, channels: int, depth: int, stride: int, norms: bool) -> None:
+        rest = [Bottleneck(EXPANSION * channels, channels, 1, norms) for _ in range(depth - 1)]
+        super().__init__(EXPANSION * channels, Bottleneck(inputs, channels, stride, norms), *rest)
 
 
 def blocks(config: EncoderConfig, shape: Shape) -> list[Block]:
@@ -65,7 +70,8 @@ def blocks(config: EncoderConfig, shape: Shape) -> list[Block]:
     made: list[Block] = [Stem(shape[0], scaled(config, 64))]
     for number, depth in enumerate(DEPTHS):
         channels = scaled(config, 64 * 2**number)
-        made.append(Stage(made[-1].units, channels, depth, stride=1 if number == 0 else 2))
+        stride = 1 if number == 0 else 2
+        made.append(Stage(made[-1].units, channels, depth, stride, config.bottleneck_norms))
     for module in nn.ModuleList(made).modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -31,7 +31,8 @@ def test_held_out_images_are_the_last_of_the_published_permutation():
     """Torch's random_split with seed 42: the first part is learned from, the rest is for the readout."""
     generator = torch.Generator().manual_seed(42)
     numbers = TensorDataset(torch.arange(50))
-    learned, held = ([int(x) for (x,) in part] for part in random_split(numbers, [40, 10], generator=generator))
+    parts_of = random_split(numbers, [40, 10], generator=generator)
+    learned, held = ([int(part[i][0]) for i in range(len(part))] for part in parts_of)
     parts = divide(numbered(50), held_out=10, first=0, supervised=True)
     assert parts.rows.tolist() == learned
     assert parts.labels is not None

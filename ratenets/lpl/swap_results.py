@@ -1,0 +1,69 @@
+"""The file of a swap experiment (JSON), and its figure."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from foundation.config import from_mapping
+from foundation.errors import RatespikeError, UsageError
+from foundation.figures import BLUE, GREY, VERMILLION, panels, styled
+from foundation.files import write_json
+from ratenets.lpl.swap import GROUPS, Course, SwapConfig
+
+KIND = "ratespike swap"
+COLOURS = {"swap": VERMILLION, "non-swap": BLUE, "control": GREY}
+
+
+class SwapResult(NamedTuple):
+    """A finished experiment: of which run and dataset, how, and what came out."""
+
+    run: str
+    data: str
+    config: SwapConfig
+    course: Course
+
+
+def write_result(path: Path, result: SwapResult) -> None:
+    """Write a result whole."""
+    course = {name: array.tolist() for name, array in result.course._asdict().items()}
+    config = dataclasses.asdict(result.config)
+    write_json(path, {"kind": KIND, "run": result.run, "data": result.data, "config": config, "course": course})
+
+
+def read_results(path: Path) -> list[SwapResult]:
+    """The one result of a file, as a list. Raises `RatespikeError` for any other file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["kind"] != KIND:
+            raise ValueError
+        course = Course(*(np.array(content["course"][name], float) for name in Course._fields))
+        times = course.exposures.shape[0]
+        if course.mean.shape != (len(GROUPS), times) or course.error.shape != course.mean.shape or not times:
+            raise ValueError
+        config = from_mapping(SwapConfig, content["config"])
+        return [SwapResult(str(content["run"]), str(content["data"]), config, course)]
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError, UsageError):
+        raise RatespikeError(f"{path}: not a file of `ratespike deep swap`") from None
+
+
+@styled
+def swap(results: Sequence[SwapResult]) -> Figure:
+    """Selectivity against exposures, one panel per result; bands are standard errors over pairs and units."""
+    figure, axes = panels(1, len(results), width=3.4, height=2.8, sharey=True)
+    for axis, result in zip(axes, results, strict=True):
+        course = result.course
+        for name, mean, error in zip(GROUPS, course.mean, course.error, strict=True):
+            axis.plot(course.exposures, mean, color=COLOURS[name], label=name)
+            axis.fill_between(course.exposures, mean - error, mean + error, color=COLOURS[name], alpha=0.25, lw=0)
+        axis.axhline(0, color=GREY, lw=0.8, ls=":")
+        axis.set(xlabel="exposures", title=f"{Path(result.run).name}, {result.data}")
+    axes[0].set_ylabel("selectivity for P over N")
+    axes[0].legend()
+    return figure

@@ -1,0 +1,68 @@
+"""`ratespike deep ladder`: from a rule that failed to the one that works, one change at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from foundation.data.images import load_images
+from foundation.errors import UsageError
+from foundation.files import claim_folder
+from ratenets.evaluation.protocol import ReadoutConfig
+from ratenets.evaluation.run_readout import report_of
+from ratenets.lpl import frames
+from ratenets.lpl.config import DEFAULTS, LPLConfig
+from ratenets.lpl.ladder import Rung, rungs
+from ratenets.lpl.ladder_results import LadderResult, RungResult, table, write_result
+from ratenets.lpl.training import load_lpl, train_lpl
+from ratenets.run_folder import CONFIG
+
+from .options import build_config, config_options, flag_values, root_option
+
+RESULT = "ladder.json"
+
+
+@click.command(short_help="From a rule that failed to the one that works.")
+@config_options(LPLConfig, DEFAULTS)
+@root_option
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="folder of the runs and of ladder.json")
+def command(root: Path | None, out: Path, **flags: Any) -> None:
+    """Train five networks: an independent re-implementation's rule, then one change back at a time, to plain LPL.
+
+    Finished runs in --out are kept and stopped ones go on, so the command can be called again.
+    """
+    given = flag_values(LPLConfig, flags)
+    config = build_config(LPLConfig.for_data(str(given.get("data", LPLConfig.data))), None, given)
+    if config.data == frames.DATA:
+        raise UsageError("ladder: needs a dataset with labels to read out")
+    ladder = list(rungs(config))
+    claim_folder(out, f"{_folder(1)}/{CONFIG}")
+    images = load_images(config.data, root, image_size=config.image_size)
+    results = []
+    for number, rung in enumerate(ladder, start=1):
+        folder = out / _folder(number)
+        label, begun = f"rung {number} of {len(ladder)}", (folder / CONFIG).is_file()
+        train_lpl(rung.config, images, folder, resume=begun, label=label)
+        results.append(_read_out(rung, folder, root))
+    result = LadderResult(config.data, config.run.epochs, images.n_classes, tuple(results))
+    write_result(out / RESULT, result)
+    click.echo(table(result))
+    click.echo(f"{out / RESULT}: now `ratespike figure ladder {out / RESULT} --out ladder.png`")
+
+
+def _folder(number: int) -> str:
+    return f"rung-{number}"
+
+
+def _read_out(rung: Rung, folder: Path, root: Path | None) -> RungResult:
+    trained = load_lpl(folder, root=root, device=rung.config.run.device)
+    config = ReadoutConfig(pixels=False)
+    rows = report_of(folder, trained, config, epochs=rung.config.run.epochs).layers
+    return RungResult(
+        rung.name,
+        tuple(row.accuracy for row in rows),
+        tuple(row.participation_ratio for row in rows),
+        tuple(row.mean_activity or 0.0 for row in rows),
+    )

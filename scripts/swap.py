@@ -1,0 +1,42 @@
+"""`ratespike deep swap`: the swap-exposure experiment of Halvagal & Zenke 2023, Fig. 4."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from foundation.files import check_target
+from ratenets.lpl import swap, swap_results
+from ratenets.lpl.sources import prepare
+from ratenets.lpl.swap import GROUPS, SwapConfig
+from ratenets.lpl.training import load_lpl, material_of
+from ratenets.run_folder import adam_state, run_files
+
+from .options import build_config, config_options, device_option, flag_values, root_option
+
+
+@click.command(short_help="The swap experiment with a trained run (Fig. 4).")
+@click.argument("run", type=click.Path(path_type=Path))
+@config_options(SwapConfig)
+@root_option
+@device_option
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="the result, a JSON file")
+def command(run: Path, root: Path | None, device: str, out: Path, **flags: Any) -> None:
+    """Swap objects at one place of the visual field of a trained RUN, and follow the selectivity of its neurons.
+
+    RUN is a convolutional network trained without biases: `ratespike deep lpl --data stl10 --no-biases --out RUN`.
+    """
+    check_target(out, *run_files(run))
+    settings = build_config(SwapConfig(), None, flag_values(SwapConfig, flags))
+    encoder, config, images = load_lpl(run, root=root, device=device)
+    material = material_of(config, images)
+    train = prepare(material.pool[material.rows], config)
+    test = prepare(material.test.images, config)
+    course = swap.run(encoder, train, test, material.test.labels, settings, adam_state(run, encoder))
+    swap_results.write_result(out, swap_results.SwapResult(str(run), config.data, settings, course))
+    click.echo(f"{'selectivity':12} before   after")
+    for name, mean in zip(GROUPS, course.mean, strict=True):
+        click.echo(f"{name:12} {mean[0]:6.3f}  {mean[-1]:6.3f}")
+    click.echo(f"{out}: after {settings.exposures} exposures; now `ratespike figure swap {out} --out swap.png`")

@@ -1,0 +1,82 @@
+"""The ladder from the failing rule to the working one."""
+
+from dataclasses import fields, replace
+from itertools import pairwise
+
+import pytest
+
+from foundation.errors import RatespikeError, UsageError
+from ratenets.lpl.config import LPLConfig
+from ratenets.lpl.encoders import EncoderConfig
+from ratenets.lpl.ladder import rungs
+from ratenets.lpl.ladder_results import LadderResult, RungResult, ladder, read_results, table, write_result
+from ratenets.lpl.losses import LossConfig
+from ratenets.run import RunConfig
+
+BASE = LPLConfig(encoder=EncoderConfig(hidden=(8, 6)), run=RunConfig(epochs=2))
+
+
+def test_every_rung_takes_one_change_back_and_the_last_is_plain_lpl():
+    configs = [rung.config for rung in rungs(BASE)]
+    changed = [
+        [f.name for f in fields(LossConfig) if getattr(one.loss, f.name) != getattr(other.loss, f.name)]
+        + ["greedy"] * (one.greedy != other.greedy)
+        for one, other in pairwise(configs)
+    ]
+    assert changed == [["summed_pull"], ["published_decorr"], ["one_view"], ["greedy"]]
+    assert configs[-1] == BASE
+    assert len({config.name for config in configs}) == 5
+
+
+@pytest.mark.parametrize(
+    "changes", [{"greedy": True}, {"loss": LossConfig(supervision=True)}, {"loss": LossConfig(one_view=True)}]
+)
+def test_a_ladder_that_leads_elsewhere_is_refused(changes):
+    with pytest.raises(UsageError, match="ends at plain layer-local LPL"):
+        list(rungs(replace(BASE, **changes)))
+
+
+RESULT = LadderResult(
+    "digits", 3, 10, tuple(RungResult(f"rung {n}", (0.2, 0.3), (1.5, None), (1.0, 2.0)) for n in range(5))
+)
+
+
+def test_a_result_is_read_as_it_was_written_and_drawn(tmp_path):
+    write_result(tmp_path / "l.json", RESULT)
+    assert read_results(tmp_path / "l.json") == [RESULT]
+    assert len(ladder([RESULT, RESULT]).axes) == 4
+    assert "30.0" in table(RESULT)
+    whole = (tmp_path / "l.json").read_text()
+    for text in ("{}", "[]", whole[:-9], whole.replace("accuracy", "acc"), whole.replace("0.2,", "")):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(RatespikeError, match="not a file of"):
+            read_results(tmp_path / "bad.json")
+
+
+def test_the_command_trains_all_and_goes_on_where_it_was_stopped(tmp_path, run, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = [
+        "deep",
+        "ladder",
+        "--hidden",
+        "8,6",
+        "--epochs",
+        2,
+        "--train-images",
+        60,
+        "--batch-size",
+        30,
+        "--out",
+        "l",
+    ]
+    status, said, errors = run(*command)
+    assert status == 0, errors
+    assert len(read_results(tmp_path / "l/ladder.json")[0].rungs) == 5
+    (tmp_path / "l/ladder.json").unlink()
+    again = run(*command)
+    assert again[:2] == (0, said)
+    assert run("figure", "ladder", "l/ladder.json", "--out", "l.png")[0] == 0
+    status, _, errors = run(*command[:-2], "--one-view", "--out", "other")
+    assert status == 2
+    assert "plain layer-local LPL" in errors
+    assert not (tmp_path / "other").exists()
