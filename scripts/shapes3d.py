@@ -15,7 +15,7 @@ from ratenets.evaluation.factors import FactorConfig
 from .options import build_config, config_options, device_option, flag_values, root_option
 
 
-@click.group()
+@click.group(short_help="Sequences of Shapes3D pictures (ED Figs. 5 and 6).")
 def command() -> None:
     """Factors in sequences of Shapes3D pictures.
 
