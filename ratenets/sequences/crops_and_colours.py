@@ -69,7 +69,8 @@ def draw_crops(batch: int, height: int, width: int, min_area: float, generator: 
 def crop_and_mirror(images: Tensor, crops: Crops, mirrored: Tensor) -> Tensor:
     """Resize each crop to the size of the image, and mirror where `mirrored` (B,) says so."""
     height, width = images.shape[-2:]
-    crops = Crops(*(x.to(images.dtype) for x in crops))
+    crops = Crops(*(x.to(images.device, images.dtype, non_blocking=True) for x in crops))
+    mirrored = mirrored.to(images.device, non_blocking=True)
     rows = interpolation(height, crops.top, crops.height, height)
     columns = interpolation(width, crops.left, crops.width, width)
     return resample(images, rows, torch.where(mirrored[:, None, None], columns.flip(1), columns))
@@ -142,6 +143,7 @@ def apply(images: Tensor, drawn: Draw) -> Tensor:
     rows = torch.nonzero(drawn.grey)[:, 0].to(views.device, non_blocking=True)
     views[rows] = grey(views[rows]).expand(-1, views.shape[1], -1, -1)
     blurred = torch.nonzero(drawn.blur)[:, 0]
-    sigma, rows = drawn.blur[blurred], blurred.to(views.device, non_blocking=True)
+    sigma = drawn.blur[blurred].to(views.device, views.dtype, non_blocking=True)
+    rows = blurred.to(views.device, non_blocking=True)
     views[rows] = resample(views[rows], blur(height, sigma, taps(height)), blur(width, sigma, taps(height)))
     return views

@@ -16,8 +16,8 @@ def interpolation(size: int, start: Tensor, length: Tensor, inputs: int) -> Tens
     of `start`.
     """
     start, length = start[:, None, None], length[:, None, None]
-    outputs = torch.arange(size, dtype=start.dtype)[None, :, None] + 0.5
-    pixels = torch.arange(inputs, dtype=start.dtype)[None, None, :] + 0.5
+    outputs = torch.arange(size, dtype=start.dtype, device=start.device)[None, :, None] + 0.5
+    pixels = torch.arange(inputs, dtype=start.dtype, device=start.device)[None, None, :] + 0.5
     scale = length / size
     distance = (pixels - (start + outputs * scale)).abs_().div_(scale.clamp(min=1))
     inside = (pixels > start) & (pixels < start + length)
@@ -29,12 +29,12 @@ def blur(size: int, sigma: Tensor, taps: int) -> Tensor:
     """Weights (B, size, size) of a Gaussian blur of width sigma (B,), in pixels, with an odd number of taps; the image
     is mirrored at its border, without repeating the border itself.
     """
-    offsets = torch.arange(taps, dtype=torch.float64) - taps // 2
-    kernel = torch.exp(-0.5 * (offsets / sigma.double()[:, None]).square())
+    offsets = torch.arange(taps, device=sigma.device) - taps // 2
+    kernel = torch.exp(-0.5 * (offsets / sigma[:, None]).square())
     kernel = kernel / kernel.sum(1, keepdim=True)
-    source = (torch.arange(size)[:, None] + offsets.long()).abs()
+    source = (torch.arange(size, device=sigma.device)[:, None] + offsets).abs()
     source = torch.where(source >= size, 2 * (size - 1) - source, source)
-    weights = torch.zeros(len(sigma), size, size, dtype=torch.float64)
+    weights = sigma.new_zeros(len(sigma), size, size)
     return weights.scatter_add_(2, source.expand(len(sigma), -1, -1), kernel[:, None, :].expand(-1, size, -1))
 
 

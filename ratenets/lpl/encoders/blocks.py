@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -92,6 +92,32 @@ class DenseBlock(Block):
         return output, learn
 
 
+class Response(NamedTuple):
+    """What a convolution does with some images.
+
+    Attributes:
+        output: after pooling and ReLU.
+        drive: before them; the output itself without pooling.
+        winners: of each window of the max-pool, if there is one.
+    """
+
+    output: Tensor
+    drive: Tensor
+    winners: Tensor | None
+
+
+def _delta(of: Response, gradient: Tensor) -> Tensor:
+    """The gradient with respect to the drive: of active units, at the winner of each window."""
+    delta: Tensor = torch.ops.aten.threshold_backward(gradient.to(of.output.dtype), of.output, 0)
+    if of.winners is None:
+        return delta
+    window, none = [2, 2], [0, 0]
+    unpooled: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
+        delta, of.drive, window, window, none, [1, 1], False, of.winners
+    )
+    return unpooled
+
+
 class ConvBlock(Block):
     """3 x 3 convolution with padding 1, ReLU, and a 2 x 2 max-pool where `pool` says so."""
 
@@ -111,31 +137,22 @@ class ConvBlock(Block):
         piece = max(1, PIECE // per_image) if x.device.type == "cpu" else len(x)
         with torch.no_grad():
             pieces = [self._piece(part) for part in torch.split(x, piece)]
-            output = torch.cat([part for part, _ in pieces])
+            output = torch.cat([part.output for part in pieces]) if len(pieces) > 1 else pieces[0].output
 
         @torch.no_grad()
         def learn(gradient: Tensor) -> dict[str, Tensor]:
             parts = zip(torch.split(x, piece), pieces, torch.split(gradient, piece), strict=True)
-            gradients = [self._gradients(part, self._delta(part, *of, g)) for part, of, g in parts]
+            gradients = [self._gradients(part, _delta(of, g)) for part, of, g in parts]
             return {name: sum((g[name] for g in gradients[1:]), gradients[0][name]) for name in gradients[0]}
 
         return output, learn
 
-    def _piece(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The output, and the winner of each window of the max-pool."""
-        drive = self.synapses(x)
+    def _piece(self, x: Tensor) -> Response:
+        drive: Tensor = self.synapses(x)
         if not self.pool:
-            return drive.relu_(), None
+            return Response(drive.relu_(), drive, None)
         output, winners = functional.max_pool2d(drive, 2, return_indices=True)
-        return output.relu_(), winners
-
-    @staticmethod
-    def _delta(x: Tensor, output: Tensor, winners: Tensor | None, gradient: Tensor) -> Tensor:
-        """The gradient with respect to the drive: of active units, at the winner of each window."""
-        delta: Tensor = torch.ops.aten.threshold_backward(gradient.to(output.dtype), output, 0)
-        if winners is None:
-            return delta
-        return functional.max_unpool2d(delta, winners, [2, 2], output_size=list(x.shape[2:]))
+        return Response(output.relu_(), drive, winners)
 
     def _gradients(self, x: Tensor, delta: Tensor) -> dict[str, Tensor]:
         """dw_ij = sum over samples and positions of delta_i x_j: the synapses' own gradient, none of the input."""
