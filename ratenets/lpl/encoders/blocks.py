@@ -97,12 +97,14 @@ class Response(NamedTuple):
 
     Attributes:
         output: after pooling and ReLU.
-        drive: before them; the output itself without pooling.
+        size: height and width before pooling.
+        drive: before pooling and ReLU, where it has to be kept: on a GPU.
         winners: of each window of the max-pool, if there is one.
     """
 
     output: Tensor
-    drive: Tensor
+    size: list[int]
+    drive: Tensor | None
     winners: Tensor | None
 
 
@@ -111,6 +113,9 @@ def _delta(of: Response, gradient: Tensor) -> Tensor:
     delta: Tensor = torch.ops.aten.threshold_backward(gradient.to(of.output.dtype), of.output, 0)
     if of.winners is None:
         return delta
+    if of.drive is None:
+        return functional.max_unpool2d(delta, of.winners, [2, 2], output_size=of.size)
+    # On a GPU `max_unpool2d` would bring the channels outermost; this needs the drive, which costs memory there is.
     window, none = [2, 2], [0, 0]
     unpooled: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
         delta, of.drive, window, window, none, [1, 1], False, of.winners
@@ -149,10 +154,11 @@ class ConvBlock(Block):
 
     def _piece(self, x: Tensor) -> Response:
         drive: Tensor = self.synapses(x)
+        size = list(drive.shape[2:])
         if not self.pool:
-            return Response(drive.relu_(), drive, None)
+            return Response(drive.relu_(), size, None, None)
         output, winners = functional.max_pool2d(drive, 2, return_indices=True)
-        return Response(output.relu_(), drive, winners)
+        return Response(output.relu_(), size, drive if x.is_cuda else None, winners)
 
     def _gradients(self, x: Tensor, delta: Tensor) -> dict[str, Tensor]:
         """dw_ij = sum over samples and positions of delta_i x_j: the synapses' own gradient, none of the input."""
