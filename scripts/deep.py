@@ -35,13 +35,14 @@ def command() -> None:
 @click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file of settings; options win over it")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="the run's folder")
 @click.option("--resume", is_flag=True, help="go on with the run in --out; its settings are kept")
-def lpl(root: Path | None, file: Path | None, out: Path, resume: bool, **flags: Any) -> None:
+def lpl(root: Path | None, file: Path | None, out: Path, resume: bool, resume_too: bool, **flags: Any) -> None:
     """Train an encoder with Latent Predictive Learning, or with one of the paper's controls.
 
     The folder of --out then holds config.toml, checkpoint.pt, metrics.jsonl and tensorboard/. A run that was stopped
     or killed goes on with --resume and ends where it would have ended. `torchrun --nproc-per-node N -m ratespike.cli
     deep lpl ...` trains on N GPUs or processes at once, to the same result.
     """
+    resume = resume or resume_too
     flags, idle = translated(flags)
     for name in idle:
         click.echo(f"--{name}: a flag of the original program, without effect here", err=True)

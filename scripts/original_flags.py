@@ -16,7 +16,6 @@ RENAMED = {  # theirs: (ours, type)
     "random-seed": ("seed", int),
     "dataset": ("data", str),
     "max-epochs": ("epochs", int),
-    "resume-from-checkpoint": ("initial_weights", str),
 }
 DATASETS = {"imagenet2012": "image-folder"}
 WITHOUT_EFFECT = ("experiment-name", "gpus", "num-nodes", "num-workers")
@@ -24,9 +23,13 @@ SWITCHES_WITHOUT_EFFECT = ("fast-dev-run", "fp32", "verbose-printing")
 
 
 def original_flags(command: Command) -> Command:
-    """Add the original's flags that are not options already; the help does not list them."""
+    """Add the original's flags that are not options already; the help does not list them.
+
+    `--resume-from-checkpoint` arrives as `resume_too`.
+    """
     for name, (_, kind) in RENAMED.items():
         command = click.option(f"--{name}", type=kind, hidden=True)(command)
+    command = click.option("--resume-from-checkpoint", "resume_too", is_flag=True, hidden=True)(command)
     for name in WITHOUT_EFFECT:
         command = click.option(f"--{name}", hidden=True)(command)
     for name in SWITCHES_WITHOUT_EFFECT:
