@@ -44,6 +44,13 @@ def test_the_code_of_the_page_on_torch_runs(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out.startswith("[")
 
 
+def test_the_code_of_the_page_on_deep_lpl_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "deep-lpl.md").read_text(), flags=re.DOTALL)
+    exec(compile(code.replace("epochs=30", "epochs=2"), "deep-lpl.md", "exec"), {})
+    names = [line.split(" {")[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == ["LPL", "LPL, predictive off"]
+
+
 @pytest.mark.parametrize("page", [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name)
 def test_files_that_a_page_shows_exist(page: Path) -> None:
     targets = [t for t in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")) if not t.startswith("http")]
