@@ -45,6 +45,13 @@ class LossConfig:
             if clash:
                 raise UsageError(f"loss: {reason}")
 
+    @property
+    def plain(self) -> bool:
+        """Is it plain LPL, for which the local rule is known in closed form (`ratenets.lpl.rule`)?"""
+        others = self.supervision or self.negative_samples or self.projector or not self.pooling
+        variants = self.summed_pull or self.published_decorr or self.one_view
+        return not (others or variants or self.stale_estimates or self.shuffle_positives)
+
     def _clashes(self) -> list[tuple[bool, str]]:
         contrast_or_labels = self.supervision or self.negative_samples
         variants = self.summed_pull or self.published_decorr or self.one_view
@@ -112,8 +119,8 @@ class LayerLoss(nn.Module):
         z = output if not self.config.pooling else code(output)
         if self.projector is not None:
             z = self.projector(z)
-        with torch.autocast(z.device.type, enabled=False):  # variances are not taken in 16 bits
-            z1, z2 = (gathered(view) for view in _precise(z).chunk(2))
+        with torch.autocast(z.device.type, enabled=False):
+            z1, z2 = (gathered(view) for view in precise(z).chunk(2))
             return self._on_codes(z1, z2, labels, permutation)
 
     def _on_codes(
@@ -173,5 +180,6 @@ def projector(units: int, config: LossConfig, biases: bool = True) -> nn.Sequent
     return nn.Sequential(nn.Linear(units, hidden, biases), nn.ReLU(), nn.Linear(hidden, top, biases), nn.ReLU())
 
 
-def _precise(z: Tensor) -> Tensor:
+def precise(z: Tensor) -> Tensor:
+    """A code in 32 bits at least: variances are not taken in 16."""
     return z.float() if z.dtype in (torch.bfloat16, torch.float16) else z

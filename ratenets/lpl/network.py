@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from foundation.errors import UsageError
+from ratenets.distributed import ranks
 from ratenets.lpl.encoders import Block, Encoder, code, spread
-from ratenets.lpl.losses import LayerLoss, LossConfig, Metrics
+from ratenets.lpl.losses import LayerLoss, LossConfig, Metrics, precise
+from ratenets.lpl.rule import code_rule
 
 
 class LPLNetwork(nn.Module):
@@ -99,14 +101,26 @@ class LPLNetwork(nn.Module):
                     x = block(x)
                 continue
             output, learn = block.respond(x)
-            leaf = (code(output) if self.config.pooling else output).detach().requires_grad_()
-            loss, terms = self._loss(number)(leaf, labels, permutation)
-            loss.backward()
-            assert leaf.grad is not None
-            _add(block, learn(spread(leaf.grad, output) if self.config.pooling else leaf.grad))
+            gradient, terms = self._output_gradient(number, output, labels, permutation)
+            _add(block, learn(gradient))
             metrics |= _named(number, terms)
             x = output
         return metrics
+
+    def _output_gradient(
+        self, number: int, output: Tensor, labels: Tensor | None, permutation: Tensor | None
+    ) -> tuple[Tensor, Metrics]:
+        """D loss / d output of a layer, and the terms of its loss."""
+        config = self.config
+        if config.plain and ranks() == 1:
+            with torch.autocast(output.device.type, enabled=False):
+                g, terms = code_rule(precise(code(output)), config.coefficients, config.epsilon)
+            return spread(g, output), terms._asdict()
+        leaf = (code(output) if config.pooling else output).detach().requires_grad_()
+        loss, metrics = self._loss(number)(leaf, labels, permutation)
+        loss.backward()
+        assert leaf.grad is not None
+        return spread(leaf.grad, output) if config.pooling else leaf.grad, metrics
 
 
 def _named(number: int, terms: Metrics) -> Metrics:

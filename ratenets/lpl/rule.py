@@ -22,7 +22,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ratenets.lpl.encoders import Block, code, spread
-from ratenets.lpl.objective import EPSILON, Coefficients, Moments, Terms, moments, terms_from_moments
+from ratenets.lpl.objective import (
+    EPSILON,
+    Coefficients,
+    Moments,
+    Terms,
+    check_codes,
+    moments,
+    terms_from_moments,
+)
 
 
 class LocalGradient(NamedTuple):
@@ -34,17 +42,36 @@ class LocalGradient(NamedTuple):
     terms: Terms
 
 
-def code_gradient(z: Tensor, other: Tensor, of: Moments, coefficients: Coefficients) -> Tensor:
+def code_gradient(
+    z: Tensor, other: Tensor, of: Moments, coefficients: Coefficients, epsilon: float = EPSILON
+) -> Tensor:
     """The gradient d loss / d z of one view, (B, M), given its moments and the code of the other view."""
     batch, units = z.shape
     gradient = coefficients.pull * 2 / (batch * units) * (z - other)
-    gradient -= of.centred * (coefficients.push / (units * (batch - 1)) / (of.variance + EPSILON))
+    gradient -= of.centred * (coefficients.push / (units * (batch - 1)) / (of.variance + epsilon))
     if units > 1 and coefficients.decorr:
         scale = coefficients.decorr * 2 / ((batch - 1) * (units * units - units))
         off_diagonal = scale * of.covariance
         off_diagonal.fill_diagonal_(0)
         gradient.addmm_(of.centred, off_diagonal)
     return gradient
+
+
+@torch.no_grad()
+def code_rule(z: Tensor, coefficients: Coefficients, epsilon: float = EPSILON) -> tuple[Tensor, Terms]:
+    """D loss / d z of both views, (2 B, M), and the terms, from the codes of the first views, then of the second.
+
+    Raises:
+        UsageError: fewer than two samples.
+    """
+    z1, z2 = z.chunk(2)
+    check_codes(z1, z2)
+    first, second = moments(z1), moments(z2)
+    gradients = [
+        code_gradient(z1, z2, first, coefficients, epsilon),
+        code_gradient(z2, z1, second, coefficients, epsilon),
+    ]
+    return torch.cat(gradients), terms_from_moments(z1, z2, first, second, epsilon)
 
 
 @torch.no_grad()
@@ -57,11 +84,9 @@ def local_gradient(block: Block, x: Tensor, coefficients: Coefficients) -> Local
         coefficients: of the three terms.
     """
     output, learn = block.respond(x)
-    z1, z2 = code(output).chunk(2)
-    first, second = moments(z1), moments(z2)
-    values = terms_from_moments(z1, z2, first, second)
-    g = torch.cat([code_gradient(z1, z2, first, coefficients), code_gradient(z2, z1, second, coefficients)])
-    return LocalGradient(learn(spread(g, output)), output, torch.cat([z1, z2]), values)
+    z = code(output)
+    g, values = code_rule(z, coefficients)
+    return LocalGradient(learn(spread(g, output)), output, z, values)
 
 
 def online_update(

@@ -49,7 +49,8 @@ def hue(images: Tensor, turn: Tensor) -> Tensor:
     scale = 1 / chroma.clamp(min=torch.finfo(images.dtype).tiny)
     sector = torch.where(value == green, (blue - red).mul_(scale).add_(2), (red - green).mul_(scale).add_(4))
     sector = torch.where(value == red, (green - blue).mul_(scale), sector)
-    sector = sector.add_(6 * turn[:, None, None]).remainder_(6)
+    sector = sector.mul_(1 / 6).add_(turn[:, None, None])
+    sector = sector.sub_(sector.floor()).mul_(6)  # quicker than a remainder
     turned = torch.empty_like(images)
     for channel, centre in enumerate((3, 2, 4)):  # where red is least, green and blue are most, in sixths of the circle
         part = (sector - centre).abs_()
