@@ -315,3 +315,21 @@ def test_a_run_is_called_by_what_it_does():
         "negative samples": LossConfig(negative_samples=True, coefficients=Coefficients(decorr=0)),
     }
     assert {LPLConfig(loss=loss).name: loss for loss in names.values()} == names
+
+
+@pytest.mark.slow
+def test_bfloat16_reads_out_as_float32_does(digits):
+    """Same seed, same views: mixed precision costs no accuracy at any layer."""
+    from ratenets.evaluation.layerwise import layerwise
+
+    accuracy = []
+    for precision in ("float32", "bfloat16"):
+        config = LPLConfig(
+            learning_rate=2e-3,
+            encoder=EncoderConfig(hidden=(64, 64, 64, 64)),
+            run=RunConfig(epochs=100, precision=precision),
+        )
+        encoder, _ = train_lpl(config, digits)
+        train, test = prepare(digits.train_images, config), prepare(digits.test_images, config)
+        accuracy.append([row.all for row in layerwise(encoder, train, test, digits, 100, 1, 0)])
+    assert np.abs(np.diff(accuracy, axis=0)).max() < 0.02, accuracy
