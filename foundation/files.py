@@ -67,7 +67,7 @@ def _umask() -> int:
     return mask
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write a binary file whole. Libraries that crash on a full disk are given a buffer, and this its content."""
     with whole_file(path) as part:
         part.write_bytes(content)

@@ -27,6 +27,9 @@ from ratenets import run_folder
 from ratenets.distributed import anywhere, rank, ranks
 from ratenets.run_folder import CHECKPOINT, METRICS, State
 
+BETWEEN_CHECKPOINTS = 5.0
+"""Seconds at least; on a GPU an epoch may be over sooner than a checkpoint is written."""
+
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
 
 Result = TypeVar("Result")
@@ -41,7 +44,9 @@ class RunConfig:
     device: str = setting("cpu", "cpu, cuda, or cuda:N")
     precision: str = setting("float32", "float32, float64, or bfloat16 (mixed: float32 weights, bfloat16 products)")
     compile: bool = setting(False, "compile the step with torch.compile (needs a C++ compiler)")
-    checkpoint_every: int = setting(0, "steps between checkpoints; 0: at the end of every epoch only")
+    checkpoint_every: int = setting(
+        0, "steps between checkpoints; 0: at the end of an epoch, every five seconds at most"
+    )
     max_steps: int = setting(0, "stop after so many steps, even within an epoch; 0: no limit")
 
     def __post_init__(self) -> None:
@@ -71,10 +76,17 @@ class RunConfig:
         return find_device(self.device, "run.device")
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """The context in which losses are computed: mixed precision, or nothing."""
-        if self.precision != "bfloat16":
+        """The context in which a step is computed: mixed precision, or on a GPU without TF32, whose products have ten
+        bits.
+        """
+        if self.precision == "bfloat16":
+            return torch.autocast(self.torch_device().type, dtype=torch.bfloat16)
+        if self.torch_device().type != "cuda":
             return nullcontext()
-        return torch.autocast(self.torch_device().type, dtype=torch.bfloat16)
+        without_tf32: AbstractContextManager[Any] = torch.backends.cudnn.flags(
+            enabled=True, benchmark=torch.backends.cudnn.benchmark, allow_tf32=False
+        )
+        return without_tf32
 
     def compiled(self, function: Callable[..., Result]) -> Callable[..., Result]:
         """`function`, compiled if the run asks for it."""
@@ -126,28 +138,32 @@ def train(
     state, history = State(), []
     if folder is not None and resume and (folder / CHECKPOINT).is_file():
         state = run_folder.load(folder, learner, config.torch_device())
+    listen = folder is not None
     if rank() > 0:
         folder = None  # the first process writes for all
     if folder is not None:
         history = _begin(folder, learner, state)
+    saved = time.monotonic()
     done = state.epoch * learner.steps_per_epoch + state.index
     total = sum(config.steps_in(epoch, learner.steps_per_epoch) for epoch in range(config.epochs))
     with (
         _writer(folder, done if resume else None) as write_scalar,
-        stop_requests(listen=folder is not None) as stopped,
-        bar(label=label, total=total, unit="step", initial=done) as progress,
+        stop_requests(listen=listen) as stopped,
+        bar(label=label, total=total, unit="step", initial=done, disable=rank() > 0) as progress,
     ):
         while steps := config.steps_in(state.epoch, learner.steps_per_epoch):
             started = time.perf_counter()
             for _ in _steps(learner, state, steps):
                 progress.update()
                 due = config.checkpoint_every and state.index % config.checkpoint_every == 0
-                stop = stopped() and ranks() == 1  # several processes agree at the end of an epoch
+                # Several processes have to agree: where a checkpoint is due, and at the end of an epoch.
+                stop = stopped() if ranks() == 1 else bool(due) and anywhere(stopped())
                 if folder is not None and (stop or due) and state.index < steps:
                     _means(state)  # a broken state must not replace a good one
                     run_folder.save(folder, learner, state)
-                    if stop:
-                        raise StoppedError(f"stopped in epoch {state.epoch + 1}; --resume goes on from there")
+                    saved = time.monotonic()
+                if stop and state.index < steps:
+                    raise StoppedError(f"stopped in epoch {state.epoch + 1}; --resume goes on from there")
             means = {**_means(state), **(learner.evaluate(state.epoch) if rank() == 0 else {})}
             history.append({"epoch": state.epoch + 1, **means})
             state = State(state.epoch + 1, metrics_bytes=state.metrics_bytes)
@@ -156,8 +172,11 @@ def train(
                 state.metrics_bytes = run_folder.append_metrics(folder / METRICS, history[-1], seconds)
                 for name, value in means.items():
                     write_scalar(name, value, state.epoch * learner.steps_per_epoch)
+            stop, more = anywhere(stopped()), config.steps_in(state.epoch, learner.steps_per_epoch) > 0
+            if folder is not None and (stop or not more or time.monotonic() - saved > BETWEEN_CHECKPOINTS):
                 run_folder.save(folder, learner, state)
-            if anywhere(stopped()) and config.steps_in(state.epoch, learner.steps_per_epoch):
+                saved = time.monotonic()
+            if stop and more:
                 raise StoppedError(f"stopped after epoch {state.epoch}; --resume goes on from there")
     return history
 

@@ -37,8 +37,12 @@ class State:
     metrics_bytes: int = 0
 
 
-def open_run(folder: Path, config: DataclassInstance, *, resume: bool, extendable: bool = True) -> None:
+def open_run(
+    folder: Path, config: DataclassInstance, *, resume: bool, extendable: bool = True, write: bool = True
+) -> None:
     """Make `folder` the folder of a run, before any work: write its config, or check it when resuming.
+
+    Without `write` all is checked, and nothing written yet.
 
     A resumed run may have another device, and, where it is `extendable`, another number of epochs, though not fewer
     than it has done; both are noted in its config. A run whose learning rate depends on its length is not extendable.
@@ -56,16 +60,18 @@ def open_run(folder: Path, config: DataclassInstance, *, resume: bool, extendabl
         free = {"run.device", "run.epochs"} if extendable else {"run.device"}
         changed = [name for name in configs.differences(before, config) if name not in free]
         if changed:
-            raise UsageError(f"{folder}: is a run of another configuration, it differs in {', '.join(changed)}")
+            why = "; its learning rates depend on its length" if changed == ["run.epochs"] else ""
+            raise UsageError(f"{folder}: is a run of another configuration, it differs in {', '.join(changed)}{why}")
         epochs: int = vars(config)["run"].epochs
         done = _read(folder)["epoch"] if (folder / CHECKPOINT).is_file() else 0
         if done > epochs:
             raise UsageError(f"{folder}: has {done} epochs done already, more than the {epochs} asked for")
-        sweep(folder)
-        write_text(path, configs.dumps(config))
+        if write:
+            sweep(folder)
+            write_text(path, configs.dumps(config))
     elif resume:
         raise UsageError(f"{folder}: no run to resume, there is no {CONFIG}")
-    else:
+    elif write:
         try:
             write_new_text(path, configs.dumps(config))
         except FileExistsError:
@@ -105,11 +111,11 @@ def adam_state(folder: Path, network: nn.Module) -> dict[int, Any] | None:
 
 def save(folder: Path, learner: Learner, state: State) -> None:
     """Write a checkpoint whole. Raises `RatespikeError`, and leaves the one before, if a weight is not finite."""
-    for name, parameter in learner.network.named_parameters():
-        if not torch.isfinite(parameter).all():
-            raise RatespikeError(
-                f"{name} is no longer finite in epoch {state.epoch + 1}; the checkpoint before is kept"
-            )
+    parameters = dict(learner.network.named_parameters())
+    finite = torch.stack([torch.isfinite(p).all() for p in parameters.values()]).tolist()  # waits for the device once
+    if not all(finite):
+        name = next(name for name, good in zip(parameters, finite, strict=True) if not good)
+        raise RatespikeError(f"{name} is no longer finite in epoch {state.epoch + 1}; the checkpoint before is kept")
     content = {
         "format": FORMAT,
         "epoch": state.epoch,
@@ -121,7 +127,7 @@ def save(folder: Path, learner: Learner, state: State) -> None:
     }
     buffer = BytesIO()
     torch.save(content, buffer)
-    write_bytes(folder / CHECKPOINT, buffer.getvalue())
+    write_bytes(folder / CHECKPOINT, buffer.getbuffer())
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -67,6 +67,10 @@ def main() -> None:
         _fail(str(error), error.exit_status)
     except MemoryError as error:
         _fail(f"not enough memory: {error}", 1)
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported for this
+            raise
+        _fail("not enough memory on the device; take smaller batches, or a narrower network", 1)
     except OSError as error:
         _fail(f"{error.filename or 'the system'}: {error.strerror or error}", 1)
 

@@ -15,7 +15,7 @@ from foundation.errors import UsageError
 from ratenets.distributed import process_group, rank
 from ratenets.lpl import frames
 from ratenets.lpl.config import DEFAULTS, LPLConfig
-from ratenets.lpl.training import train_lpl, train_with
+from ratenets.lpl.training import open_lpl, train_lpl, train_with
 from ratenets.run_folder import CONFIG
 
 from . import import_weights, ladder, readout, shapes3d, swap, toy
@@ -49,6 +49,7 @@ def lpl(root: Path | None, file: Path | None, out: Path, resume: bool, resume_to
     config = _config(file, out if resume else None, flag_values(LPLConfig, flags))
     with process_group(config.run.torch_device()) as device:
         config = replace(config, run=replace(config.run, device=str(device)))
+        open_lpl(out, config, resume=resume, write=False)  # before minutes of loading
         label = f"{config.name} on {config.data}"
         if config.data == frames.DATA:
             sequences = frames.load_frames(config, root)

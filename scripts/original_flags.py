@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
+from foundation.errors import UsageError
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 RENAMED = {  # theirs: (ours, type)
@@ -18,8 +20,8 @@ RENAMED = {  # theirs: (ours, type)
     "max-epochs": ("epochs", int),
 }
 DATASETS = {"imagenet2012": "image-folder"}
-WITHOUT_EFFECT = ("experiment-name", "gpus", "num-nodes", "num-workers")
-SWITCHES_WITHOUT_EFFECT = ("fast-dev-run", "fp32", "verbose-printing")
+WITHOUT_EFFECT = ("experiment-name", "fast-dev-run", "gpus", "num-nodes", "num-workers")
+SWITCHES_WITHOUT_EFFECT = ("fp32", "verbose-printing")
 
 
 def original_flags(command: Command) -> Command:
@@ -42,8 +44,12 @@ def translated(flags: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     ours = dict(flags)
     for name, (own, _) in RENAMED.items():
         value = ours.pop(name.replace("-", "_"), None)
-        if value is not None and ours.get(own) is None:
-            ours[own] = DATASETS.get(value, value)
+        if value is None:
+            continue
+        value = DATASETS.get(value, value)
+        if ours.get(own) not in (None, value):
+            raise UsageError(f"--{name} {value}: is the original's name of --{own}, which is {ours[own]}; give one")
+        ours[own] = value
     if ours.get("max_steps") == -1:
         ours["max_steps"] = 0  # the original's way to say: no limit
     idle = [name for name in (*WITHOUT_EFFECT, *SWITCHES_WITHOUT_EFFECT) if ours.pop(name.replace("-", "_"), None)]

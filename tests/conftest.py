@@ -20,6 +20,8 @@ def each_device(request: pytest.FixtureRequest) -> str:
         pytest.skip(f"asked for {asked}")
     if request.param == "cuda" and asked is None and not torch.cuda.is_available():
         pytest.skip("no GPU on this machine")
+    if request.param == "cuda":  # its convolutions have ten bits else, whatever a test compares
+        torch.backends.cudnn.allow_tf32 = False
     return str(request.param)
 
 

@@ -73,9 +73,8 @@ class LPLConfig:
             raise UsageError("loss: an mlp has no maps; --no-pooling goes with convolutional encoders")
         if self.greedy and self.loss.end_to_end:
             raise UsageError("greedy: layer after layer is local, not end to end")
-        layers = len(self.encoder.hidden) if self.encoder.kind == "mlp" else None
-        if self.greedy and layers and self.run.epochs < layers:
-            raise UsageError(f"greedy: {layers} layers need as many epochs at least, got {self.run.epochs}")
+        if self.greedy and self.run.max_steps:
+            raise UsageError("greedy: the upper layers would never learn with --max-steps; choose --epochs")
 
     @classmethod
     def for_data(cls, name: str, **changes: Any) -> LPLConfig:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from foundation.data import shapes3d
 from foundation.data.shapes3d import Shapes3D
+from foundation.devices import free_memory
 from foundation.errors import UsageError
 from foundation.progress import bar
 from ratenets.distributed import share
@@ -26,7 +27,7 @@ from ratenets.lpl.encoders import Encoder
 from ratenets.lpl.sources import Batch, positives
 from ratenets.lpl.training import LPLLearner, build_network, run_config, without_start
 from ratenets.run_folder import load_weights
-from ratenets.sequences.shapes3d import SequenceConfig, Shapes3DSequences, standardised
+from ratenets.sequences.shapes3d import SequenceConfig, Shapes3DSequences
 
 DATA = "shapes3d"
 """The name that `--data` knows the sequences by."""
@@ -73,13 +74,16 @@ class FrameSource:
         self.pictures, self.sequences = frames.pictures, frames.sequences
         self.steps_per_epoch = self.sequences.config.steps
         self._blocks = lru_cache(maxsize=1)(self.sequences.epoch)
+        device, size = config.run.torch_device(), self.pictures.images.nbytes
+        fits = device.type == "cuda" and size < free_memory(device) / 2
+        self._resident = torch.from_numpy(np.array(self.pictures.images)).to(device) if fits else None
 
     def batch(self, epoch: int, index: int) -> Batch:
         """The frames of one block but the last, and those that follow them."""
         block = self._blocks(epoch)[index]
         part = share(len(block) - 1)
         first, second = block[:-1][part], block[1:][part]
-        views = presented(self.pictures, np.concatenate([first, second]), self.config)
+        views = presented(self.pictures, np.concatenate([first, second]), self.config, self._resident)
         return Batch(views, None, positives(self.config, len(block) - 1, epoch, index))
 
 
@@ -88,11 +92,23 @@ def learner(frames: Frames, config: LPLConfig) -> LPLLearner:
     return LPLLearner(config, build_network(config, SHAPE, 0), FrameSource(config, frames), None)
 
 
-def presented(pictures: Shapes3D, indices: NDArray[np.integer], config: LPLConfig) -> Tensor:
-    """Pictures as the encoder takes them, standardised by channel over the whole dataset, (N, 3, 64, 64)."""
-    frames = standardised(pictures.images[indices], pictures.mean, pictures.deviation)
-    moved = torch.from_numpy(frames).to(config.run.torch_device(), config.run.dtype)
-    return moved.contiguous(memory_format=config.memory_format)
+def presented(
+    pictures: Shapes3D, indices: NDArray[np.integer], config: LPLConfig, resident: Tensor | None = None
+) -> Tensor:
+    """Pictures as the encoder takes them, standardised by channel over the whole dataset, (N, 3, 64, 64).
+
+    They travel to the device as bytes, or, with `resident` (all of them, there already), not at all.
+    """
+    device, dtype = config.run.torch_device(), config.run.dtype
+    if resident is not None:
+        frames = resident[torch.from_numpy(indices).to(device)]
+    else:
+        frames = torch.from_numpy(pictures.images[indices]).to(device)
+    mean, deviation = (
+        torch.from_numpy(x).to(device, dtype)[:, None, None] for x in (pictures.mean, pictures.deviation)
+    )
+    scaled = (frames.to(dtype) / 255 - mean) / deviation
+    return scaled.contiguous(memory_format=config.memory_format)
 
 
 class Scored(NamedTuple):

@@ -47,8 +47,7 @@ def rungs(base: LPLConfig) -> Iterator[Rung]:
         UsageError: `base` is not plain LPL, so that the changes would not lead to it.
     """
     loss = base.loss
-    special = loss.supervision or loss.negative_samples or loss.end_to_end or not loss.pooling or loss.stale_estimates
-    if special or base.greedy or any(vars(loss)[name] for name in FAILED):
+    if not loss.plain or loss.end_to_end or base.greedy:
         raise UsageError("ladder: it ends at plain layer-local LPL; leave the options of other losses out")
     changes: dict[str, Any] = dict(FAILED)
     greedy = True

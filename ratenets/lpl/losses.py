@@ -56,7 +56,10 @@ class LossConfig:
         contrast_or_labels = self.supervision or self.negative_samples
         variants = self.summed_pull or self.published_decorr or self.one_view
         unpooled = not self.pooling
+        coefficients = self.coefficients
+        nothing = not (coefficients.pull or coefficients.push or coefficients.decorr)
         return [
+            (nothing and not self.supervision, "all coefficients are 0, there is nothing to learn"),
             (self.supervision and self.negative_samples, "supervision and negative samples exclude each other"),
             (contrast_or_labels and self.stale_estimates, "only LPL's Hebbian term has stale estimates"),
             (contrast_or_labels and unpooled, "losses without pooling are defined for LPL alone"),
@@ -143,17 +146,16 @@ class LayerLoss(nn.Module):
             return objective.unpooled_terms(z1, z2, config.epsilon)
         objective.check_codes(z1, z2)
         first, second = objective.moments(z1), objective.moments(z2)
-        terms = objective.terms_from_moments(z1, z2, first, second, config.epsilon)
+        decorr = objective.published_decorrelation if config.published_decorr else objective.decorrelation
+        if config.one_view:
+            terms = Terms(objective.pull(z1.detach(), z2), objective.push(second, config.epsilon), decorr(second))
+        else:
+            terms = objective.terms_from_moments(z1, z2, first, second, config.epsilon)
+        if config.published_decorr and not config.one_view:
+            terms = terms._replace(decorr=(decorr(first) + decorr(second)) / 2)
         if config.stale_estimates:
             terms = terms._replace(push=self._stale_push(z1, z2, terms.push))
             self._remember(z1, z2, first, second)
-        if config.published_decorr:
-            both = [objective.published_decorrelation(view) for view in (first, second)]
-            terms = terms._replace(decorr=(both[0] + both[1]) / 2)
-        if config.one_view:
-            decorr = objective.published_decorrelation if config.published_decorr else objective.decorrelation
-            push = objective.push(second, config.epsilon)
-            terms = Terms(objective.pull(z1.detach(), z2), push, decorr(second))
         if config.summed_pull:
             terms = terms._replace(pull=terms.pull * len(z1))
         return terms

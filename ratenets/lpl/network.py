@@ -130,5 +130,7 @@ def _named(number: int, terms: Metrics) -> Metrics:
 def _add(block: Block, gradients: Mapping[str, Tensor]) -> None:
     parameters = dict(block.named_parameters())
     for name, gradient in gradients.items():
-        parameter, own = parameters[name], gradient.to(parameters[name].dtype)
+        parameter = parameters[name]
+        # In the parameter's own memory layout, as autograd has it: fused optimisers read both side by side.
+        own = torch.empty_like(parameter).copy_(gradient)
         parameter.grad = own if parameter.grad is None else parameter.grad + own

@@ -271,7 +271,7 @@ def run(
 
     Args:
         encoder: trained, convolutional, without biases.
-        train: images as the encoder takes them, (N, C, H, W), for the readout.
+        train: `config.images` images as the encoder takes them, (N, C, H, W), for the readout.
         test: images for the pairs, likewise.
         labels: of `test`.
         config: of the experiment.
@@ -286,5 +286,5 @@ def run(
         torch.manual_seed(derive(config.seed, "swap", "weights"))
         viewer = Viewer(encoder, shape, config.units)
     viewer.to(train.device, train.dtype)
-    learn_readout(viewer, train[: config.images or len(train)], config)
+    learn_readout(viewer, train, config)
     return expose(viewer, objects, config, state)

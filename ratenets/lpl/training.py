@@ -54,6 +54,9 @@ class LPLLearner:
         self.network = network
         self.source = source
         self.material = material
+        layers = len(network.encoder.blocks)
+        if config.greedy and config.run.epochs < layers:
+            raise UsageError(f"greedy: {layers} layers need as many epochs at least, got {config.run.epochs}")
         self.steps_per_epoch = self.source.steps_per_epoch
         self.optimizer = optimizer(config, self.network)
         self.local = config.gradients == "local" and not (
@@ -78,19 +81,21 @@ class LPLLearner:
             self.network = nn.SyncBatchNorm.convert_sync_batchnorm(  # type: ignore[no-untyped-call]  # torch leaves it untyped
                 self.network
             )
-        return DistributedDataParallel(self.network, find_unused_parameters=self.config.greedy, broadcast_buffers=False)
+        return DistributedDataParallel(self.network, find_unused_parameters=self.config.greedy)
 
     def learning_rate(self, epoch: int) -> float:
+        """The rate of an epoch; greedy training goes through the schedule once for every layer."""
         config = self.config
         if not config.warmup_epochs:
             return config.learning_rate
+        first, last = self._epochs_of(self._growing(epoch))
         return warmup_cosine(
-            epoch,
+            epoch - first,
             base=config.learning_rate,
             start=config.start_lr,
             final=config.final_lr,
             warmup=config.warmup_epochs,
-            epochs=config.run.epochs,
+            epochs=last - first,
         )
 
     def batch(self, epoch: int, index: int) -> Batch:
@@ -114,15 +119,25 @@ class LPLLearner:
         layers = len(self.network.encoder.blocks)
         return min(epoch * layers // self.config.run.epochs, layers - 1) if self.config.greedy else None
 
+    def _epochs_of(self, layer: int | None) -> tuple[int, int]:
+        """The first epoch in which a layer learns, and the one after its last."""
+        epochs, layers = self.config.run.epochs, len(self.network.encoder.blocks)
+        if layer is None:
+            return 0, epochs
+        return -(-layer * epochs // layers), -(-(layer + 1) * epochs // layers)
+
     @contextmanager
     def _dropout(self, epoch: int, index: int) -> Iterator[None]:
-        """Dropout knows the global generator only: it is set for a step, and put back."""
+        """Dropout knows the global generator only: it is set for a step, and put back.
+
+        Every process draws masks of its own, so these alone depend on how many there are.
+        """
         if not self.network.encoder.draws:
             yield
             return
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(derive(self.config.run.seed, "dropout", epoch, index))
+            torch.manual_seed(derive(self.config.run.seed, "dropout", epoch, index, rank()))
             yield
 
     def evaluate(self, epoch: int) -> Mapping[str, float]:
@@ -194,6 +209,13 @@ def train_lpl(
     return train_with(lambda config: LPLLearner.of_images(config, images), config, folder, resume=resume, label=label)
 
 
+def open_lpl(folder: Path, config: LPLConfig, *, resume: bool, write: bool = True) -> None:
+    """`open_run` for LPL, by the first of several processes; without `write` nothing is written yet."""
+    if rank() == 0:
+        extendable = not config.warmup_epochs and not config.greedy
+        open_run(folder, config, resume=resume, extendable=extendable, write=write)
+
+
 def train_with(
     learner_of: Callable[[LPLConfig], LPLLearner],
     config: LPLConfig,
@@ -208,30 +230,43 @@ def train_with(
         RatespikeError: the batch does not fit into the memory; the message says which would. See also `train`.
     """
     begun = resume and folder is not None and (folder / CHECKPOINT).is_file()
-    learner = learner_of(without_start(config) if begun else config)
-    try:
-        rehearse(learner)
-    except MemoryFullError:
-        del learner
-        raise _too_large(learner_of, config) from None
-    if folder is not None and rank() == 0:
-        extendable = not config.warmup_epochs and not config.greedy
-        open_run(folder, config, resume=resume, extendable=extendable)
+    learner = _rehearsed(learner_of, without_start(config) if begun else config)
+    if learner is None:  # outside of the handler, whose traceback would keep the memory
+        raise _too_large(learner_of, config)
+    if folder is not None:
+        open_lpl(folder, config, resume=resume)
     history = train(learner, config.run, folder, resume=resume, label=label)
     return learner.network.encoder, history
 
 
+def _rehearsed(learner_of: Callable[[LPLConfig], LPLLearner], config: LPLConfig) -> LPLLearner | None:
+    """A learner whose step fits into the memory; None if it does not.
+
+    Raises:
+        RatespikeError: not even what it learns from does.
+    """
+    try:
+        learner = learner_of(config)
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise MemoryFullError(f"{config.data}: the images do not fit into the memory of {config.run.device}") from None
+    try:
+        rehearse(learner)
+    except MemoryFullError:
+        return None
+    return learner
+
+
 def _too_large(learner_of: Callable[[LPLConfig], LPLLearner], config: LPLConfig) -> MemoryFullError:
-    """Find the largest batch that fits, by halves, and say so."""
-    size = config.batch_size // 2
-    while size >= 2:
-        try:
-            rehearse(learner_of(replace(config, batch_size=size)))
-        except MemoryFullError:
-            size //= 2
-        else:
-            asked, where = config.batch_size, config.run.device
+    """Find the largest batch that fits, by halves, and say so; several processes are not asked again."""
+    size, asked, where = config.batch_size // 2, config.batch_size, config.run.device
+    while size >= 2 and ranks() == 1:
+        if _rehearsed(learner_of, replace(config, batch_size=size)) is not None:
             return MemoryFullError(f"batch_size: {asked} images do not fit into the memory of {where}; {size} would")
+        size //= 2
+    if ranks() > 1:
+        return MemoryFullError(f"batch_size: {asked} images do not fit into the memory of {ranks()} processes")
     return MemoryFullError("batch_size: not even a batch of 2 fits into the memory; take a narrower network")
 
 

@@ -110,6 +110,8 @@ def _draw(batch: int, images: Tensor, config: ViewConfig, generator: torch.Gener
 
 
 def _apply(images: Tensor, drawn: Draw) -> Tensor:
+    if not len(images):  # the part of a process for which nothing is left
+        return images
     return affine.apply(images, drawn) if isinstance(drawn, affine.Draw) else crops_and_colours.apply(images, drawn)
 
 

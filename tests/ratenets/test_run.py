@@ -206,7 +206,8 @@ def test_metrics_without_a_checkpoint_are_not_overwritten(tmp_path):
     assert metrics(tmp_path) == before
 
 
-def test_broken_weights_never_become_a_checkpoint(tmp_path):
+def test_broken_weights_never_become_a_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "BETWEEN_CHECKPOINTS", 0.0)
     learner = Line()
     learner.learning_rate = lambda epoch: float("inf") if epoch == 1 else 0.1  # type: ignore[method-assign]  # a spy
     with pytest.raises(RatespikeError, match=r"no longer finite in epoch|became"):

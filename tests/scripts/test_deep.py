@@ -12,7 +12,7 @@ ORIGINAL = [  # every flag of lpl_main.py that takes part in a training run, in 
     *("--random-seed", 7, "--experiment-name", "mine", "--verbose-printing", "--encoder", "mlp", "--dataset", "digits"),
     *("--max-epochs", 2, "--max-steps", -1, "--optimizer", "sgd", "--batch-size", 100, "--learning-rate", 1e-3),
     *("--weight-decay", 1e-6, "--warmup-epochs", 1, "--start-lr", 0, "--final-lr", 1e-6, "--fp32", "--num-nodes", 1),
-    *("--gpus", 1, "--num-workers", 16, "--fast-dev-run", "--use-projector-mlp", "--projection-size", 8),
+    *("--gpus", 1, "--num-workers", 16, "--fast-dev-run", 1, "--use-projector-mlp", "--projection-size", 8),
     *("--mlp-hidden-size", 9, "--pull-coeff", 1, "--push-coeff", 1, "--decorr-coeff", 10, "--stale-estimates"),
     *("--no-biases", "--shuffle-positives", "--train-end-to-end"),
 ]
@@ -64,6 +64,9 @@ def test_the_flags_of_the_original_program_are_understood(run, tmp_path):
         (["--views", "films"], "must be one of affine, paper"),
         (["--max-steps", -2], "max_steps: must not be negative"),
         (["--optimizer", "lion"], "must be adam or sgd"),
+        (["--epochs", 2, "--max-epochs", 1], "--max-epochs 1: is the original's name of --epochs, which is 2"),
+        (["--pull-coeff", 0, "--push-coeff", 0, "--decorr-coeff", 0], "there is nothing to learn"),
+        (["--greedy", "--max-steps", 9], "the upper layers would never learn"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_line_with_the_reason(run, tmp_path, monkeypatch, options, reason):

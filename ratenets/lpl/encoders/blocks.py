@@ -62,7 +62,7 @@ def spread(gradient: Tensor, output: Tensor) -> Tensor:
     """The gradient with respect to an output, given the one with respect to its code: every position has its share."""
     if output.dim() == 2:
         return gradient
-    return (gradient / output[0, 0].numel())[:, :, None, None].expand_as(output)
+    return (gradient / output[0, 0].numel()).to(output.dtype)[:, :, None, None].expand_as(output)
 
 
 class DenseBlock(Block):

@@ -10,9 +10,11 @@ import torch
 from foundation.data.images import ImageSet, load_images
 from foundation.errors import RatespikeError, StoppedError, UsageError
 from ratenets.evaluation.readout import codes
+from ratenets.lpl import encoders
 from ratenets.lpl.config import LPLConfig
 from ratenets.lpl.encoders import EncoderConfig
 from ratenets.lpl.losses import LossConfig
+from ratenets.lpl.network import LPLNetwork
 from ratenets.lpl.objective import Coefficients
 from ratenets.lpl.sources import prepare
 from ratenets.lpl.training import (
@@ -21,6 +23,7 @@ from ratenets.lpl.training import (
     last_layer_accuracy,
     load_lpl,
     material_of,
+    optimizer,
     train_lpl,
     warmup_cosine,
 )
@@ -99,7 +102,7 @@ def test_vgg_trains_on_images_of_32_pixels(rng, each_device):
     assert all(np.isfinite(list(history[0].values())))
 
 
-def test_hidden_cifar_defaults_are_the_papers_encoder():
+def test_the_defaults_of_cifar_are_the_papers():
     assert LPLConfig.for_data("cifar10").encoder.kind == "vgg"
     assert LPLConfig.for_data("digits").encoder.kind == "mlp"
     assert LPLConfig.for_data("digits").views.flip == 0
@@ -271,6 +274,40 @@ def test_adam_steps_are_those_of_a_plain_loop(digits, way):
                 p.sub_(1e-3 * m / (v.sqrt() + 1e-8))
     for a, b in zip(learner.network.parameters(), plain.network.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_both_ways_take_the_same_steps_whatever_the_memory_layout(layout):
+    """Fused Adam reads gradients in the parameters' layout, whatever theirs is."""
+    torch.manual_seed(0)
+    x = torch.rand(12, 3, 32, 32, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
+    networks = [
+        LPLNetwork(encoders.build(EncoderConfig(kind="vgg", width=1 / 16), (3, 32, 32), 3), LossConfig(), 0)
+        for _ in range(2)
+    ]
+    for network in networks:
+        network.to(memory_format=layout).double()  # type: ignore[call-overload]  # torch's stubs lack it
+    local, graph = networks
+    steps = [optimizer(LPLConfig(), network) for network in networks]
+    for _ in range(3):
+        for step in steps:
+            step.zero_grad()
+        local.learn(x)
+        graph(x)[0].backward()
+        for step in steps:
+            step.step()
+    for a, b in zip(local.parameters(), graph.parameters(), strict=True):
+        assert (a - b).abs().max() < 1e-6 * a.abs().max()
+
+
+def test_greedy_training_goes_through_the_schedule_once_for_every_layer(digits):
+    config = small(greedy=True, warmup_epochs=3, run=RunConfig(epochs=12))
+    learner = LPLLearner.of_images(config, digits)
+    rates = [learner.learning_rate(epoch) for epoch in range(12)]
+    assert rates[:6] == rates[6:]  # two layers
+    assert rates[:6] == [warmup_cosine(e, base=1e-3, final=1e-6, warmup=3, epochs=6) for e in range(6)]
+    with pytest.raises(UsageError, match="2 layers need as many epochs at least, got 1"):
+        LPLLearner.of_images(small(greedy=True, run=RunConfig(epochs=1)), digits)
 
 
 def test_a_loss_that_is_no_number_is_named_and_the_checkpoint_before_kept(digits, tmp_path):
