@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 import torch
 
 from ratenets.run_folder import CHECKPOINT, METRICS
@@ -47,6 +48,7 @@ def test_a_run_on_three_processes_ends_where_one_ends_and_goes_on_alone(tmp_path
     assert abs(first["layer1/push"] - second["layer1/push"]) < 1e-9
 
 
+@pytest.mark.slow
 def test_several_processes_stop_together_and_go_on(tmp_path):
     """SIGTERM to the launcher: all agree, the first writes, and one process alone ends the run."""
     options = ["--hidden", "8,6", "--batch-size", "50", "--epochs", "400", "--out", str(tmp_path / "run")]
