@@ -9,7 +9,7 @@ import click
 
 from foundation.files import check_target
 from ratenets.lpl import swap, swap_results
-from ratenets.lpl.sources import prepare
+from ratenets.lpl.sources import ImageSource, prepare
 from ratenets.lpl.swap import GROUPS, SwapConfig
 from ratenets.lpl.training import load_lpl, material_of
 from ratenets.run_folder import adam_state, run_files
@@ -32,9 +32,12 @@ def command(run: Path, root: Path | None, device: str, out: Path, **flags: Any) 
     settings = build_config(SwapConfig(), None, flag_values(SwapConfig, flags))
     encoder, config, images = load_lpl(run, root=root, device=device)
     material = material_of(config, images)
-    train = prepare(material.pool[material.rows[: settings.images or None]], config)
-    test = prepare(material.test.images, config)
-    course = swap.run(encoder, train, test, material.test.labels, settings, adam_state(run, encoder))
+    rows = swap.draw_objects(material.test.labels, settings)
+    shown = prepare(material.test.images[rows.ravel()], config)
+    objects = shown.reshape(*rows.shape, *shown.shape[1:])
+    source = ImageSource(config, material)
+    number = min(settings.images or len(material.rows), len(material.rows))
+    course = swap.run(encoder, source.views, number, objects, settings, adam_state(run, encoder))
     swap_results.write_result(out, swap_results.SwapResult(str(run), config.data, settings, course))
     click.echo(f"{'selectivity':12} before   after")
     for name, mean in zip(GROUPS, course.mean, strict=True):

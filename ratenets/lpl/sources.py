@@ -66,13 +66,18 @@ class ImageSource:
         order = torch.randperm(len(self.rows), generator=self._generator("order", epoch))
         chosen = order[index * config.batch_size :][: config.batch_size]
         part = share(len(chosen))
-        images = self.pool[self.rows[chosen[part]].to(self.device)].to(config.run.dtype) / 255
-        views = two_views(images, config.views, self._generator("views", epoch, index), part, len(chosen))
-        views = normalised(views, config.data).contiguous(memory_format=config.memory_format)
+        views = self.views(chosen, self._generator("views", epoch, index), part)
         labels = None
         if config.loss.supervision and self.labels is not None:
             labels = self.labels[chosen].to(self.device)
         return Batch(views, labels, positives(config, len(chosen), epoch, index))
+
+    def views(self, chosen: Tensor, generator: torch.Generator, part: slice = slice(None)) -> Tensor:
+        """Two views of a part of the chosen images, by their numbers among those that are learned from, normalised."""
+        rows = self.rows[chosen[part]].to(self.device)
+        images = self.pool[rows].to(self.config.run.dtype) / 255
+        views = two_views(images, self.config.views, generator, part, len(chosen))
+        return normalised(views, self.config.data).contiguous(memory_format=self.config.memory_format)
 
     def _generator(self, *purpose: str | int) -> torch.Generator:
         return torch.Generator().manual_seed(derive(self.config.run.seed, *purpose))

@@ -4,7 +4,8 @@ Monkeys saw an object P turn into an object N whenever their eyes moved to it fr
 neurons of inferotemporal cortex then lost their preference for P over N at that place, and nowhere else (Li & DiCarlo
 2008, doi:10.1126/science.1160028). Here a trained encoder sees images at the top, centre or bottom of a tall canvas,
 and a linear layer on top of it learns by LPL to respond to an image as to itself elsewhere. Then come exposures in
-which the image at the swap position is followed, at the centre, by the other one of its pair.
+which the image at the swap position is followed, at the centre, by the other one of its pair; every layer and the
+readout learn from them, each locally.
 
 The canvas has 13 places, one image high each; the last map is averaged over each place. Without biases, an empty place
 gives nothing, so only the places that an image reaches are computed. That is exact (tested against the whole canvas).
@@ -13,7 +14,7 @@ gives nothing, so only the places that an image reaches are computed. That is ex
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -27,8 +28,11 @@ from foundation.config import check_kinds, setting
 from foundation.errors import UsageError
 from foundation.progress import bar
 from foundation.seeds import derive, numpy_generator
-from ratenets.lpl.encoders import Encoder
+from ratenets.lpl.encoders import Encoder, code
 from ratenets.lpl.objective import decorrelation, moments, push
+
+Views = Callable[[Tensor, torch.Generator], Tensor]
+"""Two augmented views of some training images, by their rows: the first views, then the second, (2 B, C, H, W)."""
 
 PLACES = 13
 TOP, CENTRE, BOTTOM = 0, 6, 12
@@ -39,9 +43,9 @@ GROUPS = ("swap", "non-swap", "control")
 class SwapConfig:
     """Settings of the swap experiment; the defaults are the paper's."""
 
-    images: int = setting(10_000, "training images of the readout, the first ones; 0: all")
+    images: int = setting(0, "training images of the readout, the first ones; 0: all")
     epochs: int = setting(10, "epochs of the readout before the exposures")
-    batch_size: int = setting(256, "images of a step of the readout")
+    batch_size: int = setting(128, "images of a step of the readout")
     learning_rate: float = setting(1e-3, "of the readout before the exposures (Adam)")
     units: int = setting(512, "of the readout")
     pairs: int = setting(8, "pairs P, N of each group: swapped at the top, at the bottom, control")
@@ -49,6 +53,7 @@ class SwapConfig:
     readout_rate: float = setting(2e-2, "learning rate of the readout during exposures (SGD)")
     encoder_rate: float = setting(1e-7, "learning rate of the encoder during exposures (Adam)")
     decorr: float = setting(10.0, "weight of the decorrelation term")
+    weight_decay: float = setting(1.5e-6, "L2 penalty on all weights but biases")
     every: int = setting(20, "exposures between two measurements")
     seed: int = setting(0, "of all draws")
 
@@ -57,7 +62,16 @@ class SwapConfig:
         for name, least in (("batch_size", 2), ("units", 1), ("pairs", 1), ("every", 1), ("epochs", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name}: must be at least {least}, got {getattr(self, name)}")
-        for name in ("images", "exposures", "learning_rate", "readout_rate", "encoder_rate", "decorr", "seed"):
+        for name in (
+            "images",
+            "exposures",
+            "learning_rate",
+            "readout_rate",
+            "encoder_rate",
+            "decorr",
+            "weight_decay",
+            "seed",
+        ):
             if getattr(self, name) < 0:
                 raise UsageError(f"{name}: must not be negative, got {getattr(self, name)}")
 
@@ -96,26 +110,26 @@ class Viewer(nn.Module):
         """The places that an image at `place` reaches."""
         return range(max(0, place - self.reach), min(PLACES, place + self.reach + 1))
 
-    def features(self, images: Tensor, place: int) -> Tensor:
-        """The last map for images (B, C, H, W) at a place, averaged over each place that they reach, (B, M, n)."""
+    def outputs(self, images: Tensor, place: int) -> list[Tensor]:
+        """The maps of all layers for images (B, C, H, W) at a place, each learning locally, of the places reached."""
         height, reached = images.shape[2], self.places(place)
         above, below = place - reached[0], reached[-1] - place
-        return _by_place(self.encoder, functional.pad(images, (0, 0, above * height, below * height)), len(reached))
+        return list(self.encoder.outputs(functional.pad(images, (0, 0, above * height, below * height))))
 
-    def respond(self, features: Tensor, place: int) -> Tensor:
-        """The readout's response, (B, units), to what `features` gives."""
+    def respond(self, last: Tensor, place: int) -> Tensor:
+        """The readout's response, (B, units), to the last layer's map; it does not teach that layer."""
         reached = self.places(place)
+        pooled = functional.adaptive_avg_pool2d(last.detach(), (len(reached), 1))
         weight = self.readout.weight.view(-1, self.channels, PLACES)[:, :, reached[0] : reached[-1] + 1]
-        return functional.linear(features.flatten(1), weight.flatten(1), self.readout.bias)
+        return functional.linear(pooled.flatten(1), weight.flatten(1), self.readout.bias)
 
-    def forward(self, images: Tensor, place: int) -> Tensor:
-        """The readout's response, (B, units), to images at a place."""
-        return self.respond(self.features(images, place), place)
-
-
-def _by_place(encoder: Encoder, canvas: Tensor, places: int) -> Tensor:
-    *_, last = encoder.outputs(canvas, local=False)
-    return functional.adaptive_avg_pool2d(last, (places, 1))[..., 0]
+    def forward(self, images: Tensor, place: int) -> list[Tensor]:
+        """What all learn from for images at a place: each layer's mean over the whole canvas, (B, M_i), then the
+        readout's response, (B, units).
+        """
+        outputs = self.outputs(images, place)
+        share = len(self.places(place)) / PLACES  # the rest of the canvas is silent
+        return [*(code(output) * share for output in outputs), self.respond(outputs[-1], place)]
 
 
 @torch.no_grad()
@@ -135,7 +149,9 @@ def reach(encoder: Encoder, image_shape: tuple[int, int, int]) -> int:
     if not divides:
         raise UsageError("swap: needs a convolutional encoder whose last map divides evenly into places, such as vgg")
     canvas[:, :, CENTRE * height : (CENTRE + 1) * height] = 1
-    reached = torch.nonzero(_by_place(positive, canvas, PLACES)[0].sum(0))[:, 0]
+    *_, last = positive.outputs(canvas)
+    by_place = functional.adaptive_avg_pool2d(last, (PLACES, 1))[..., 0]
+    reached = torch.nonzero(by_place[0].sum(0))[:, 0]
     return int((reached - CENTRE).abs().max())
 
 
@@ -145,27 +161,49 @@ def lpl_loss(first: Tensor, second: Tensor, decorr: float) -> Tensor:
     return (first - second).square().mean() + push(both) + decorr * decorrelation(both)
 
 
-def learn_readout(viewer: Viewer, images: Tensor, config: SwapConfig) -> None:
-    """Train the readout alone: the same image at two places, drawn among top, centre and bottom."""
-    places = (TOP, CENTRE, BOTTOM)
-    with torch.no_grad():
-        seen = {
-            place: torch.cat([viewer.features(part, place) for part in torch.split(images, config.batch_size)])
-            for place in bar(places, label="images at each place", unit="place")
-        }
-    optimizer = torch.optim.Adam(viewer.readout.parameters(), lr=config.learning_rate)
+def learn_readout(viewer: Viewer, views: Views, number: int, config: SwapConfig) -> None:
+    """Train the readout alone: two views of each image, each at a place of its own, top, centre or bottom.
+
+    Args:
+        viewer: the encoder, which stays as it is, and the readout.
+        views: of the training images.
+        number: how many of these there are.
+        config: of the experiment.
+    """
+    optimizer = torch.optim.Adam(_groups(viewer.readout, config), lr=config.learning_rate)
     for epoch in bar(range(config.epochs), label="readout", unit="epoch"):
-        rng = numpy_generator(config.seed, "swap", "readout", epoch)
-        order = torch.from_numpy(rng.permutation(len(images))).to(images.device)
-        for rows in torch.split(order, config.batch_size):
+        generator = torch.Generator().manual_seed(derive(config.seed, "swap", "readout", epoch))
+        for rows in torch.split(torch.randperm(number, generator=generator), config.batch_size):
             if len(rows) < 2:
                 continue
-            here, there = rng.choice(places, 2, replace=False).tolist()
+            shown = views(rows, generator)
+            where = torch.tensor((TOP, CENTRE, BOTTOM))[torch.randint(3, (len(shown),), generator=generator)]
             optimizer.zero_grad()
-            first, second = (viewer.respond(seen[place][rows], place) for place in (here, there))
-            loss = lpl_loss(first, second, config.decorr)
+            loss = lpl_loss(*_at_places(viewer, shown, where).chunk(2), decorr=config.decorr)
             loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             optimizer.step()
+
+
+def _at_places(viewer: Viewer, images: Tensor, where: Tensor) -> Tensor:
+    """The readout's responses, (B, units), to images each at its own place (B,)."""
+    parts, rows = [], []
+    for place in (TOP, CENTRE, BOTTOM):
+        chosen = torch.nonzero(where == place)[:, 0]
+        if len(chosen):
+            with torch.no_grad():
+                last = viewer.outputs(images[chosen.to(images.device)], place)[-1]
+            parts.append(viewer.respond(last, place))
+            rows.append(chosen)
+    return torch.cat(parts)[torch.cat(rows).argsort().to(images.device)]
+
+
+def _groups(module: nn.Module, config: SwapConfig) -> list[dict[str, Any]]:
+    """Parameters for an optimiser: weights decay, biases do not."""
+    named = list(module.named_parameters())
+    weights = [p for name, p in named if not name.endswith("bias")]
+    biases = [p for name, p in named if name.endswith("bias")]
+    groups = [{"params": weights, "weight_decay": config.weight_decay}, {"params": biases, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
 
 
 def expose(viewer: Viewer, objects: Tensor, config: SwapConfig, state: Mapping[int, Any] | None = None) -> Course:
@@ -177,14 +215,15 @@ def expose(viewer: Viewer, objects: Tensor, config: SwapConfig, state: Mapping[i
         config: of the experiment.
         state: of the encoder's Adam when its training ended; None: a fresh one.
     """
-    encoder = torch.optim.Adam(viewer.encoder.parameters(), lr=config.encoder_rate)
+    encoder = torch.optim.Adam(_groups(viewer.encoder, config), lr=config.encoder_rate)
     if state is not None:
         encoder.load_state_dict({**encoder.state_dict(), "state": dict(state)})
-    readout = torch.optim.SGD(viewer.readout.parameters(), lr=config.readout_rate)
+    readout = torch.optim.SGD(_groups(viewer.readout, config), lr=config.readout_rate)
+    preferred = preferences(viewer, objects)
     times, means, errors = [], [], []
     for exposure in bar(range(config.exposures + 1), label="exposures", unit="exposure"):
         if exposure % config.every == 0 or exposure == config.exposures:
-            measured = [selectivity(viewer, objects, group) for group in GROUPS]
+            measured = [selectivity(viewer, objects, group, preferred) for group in GROUPS]
             times.append(exposure)
             means.append([float(np.mean(each)) for each in measured])
             errors.append([float(np.std(each) / np.sqrt(each.size)) for each in measured])
@@ -204,43 +243,61 @@ def exposure_loss(viewer: Viewer, objects: Tensor, decorr: float) -> Tensor:
 
     For each group (swapped at the top, at the bottom) and each object: at the other side the object itself is seen
     first, at the swap position the other object of its pair; both are pulled to the response at the centre, which gets
-    no gradient from that. Push and decorrelation are taken over all twelve sets of responses together.
+    no gradient from that. Push and decorrelation are taken over all twelve sets of responses together. The loss is the
+    sum over the layers and the readout, each of which learns from its own part alone.
     """
-    pulls, seen = [], []
-    for group, swapped in enumerate((TOP, BOTTOM)):
-        kept = BOTTOM if swapped == TOP else TOP
-        z = [{place: viewer(objects[group, :, k], place) for place in (TOP, CENTRE, BOTTOM)} for k in range(2)]
-        for k in range(2):
-            centre = z[k][CENTRE].detach()
-            pulls.append((z[k][kept] - centre).square().mean())
-            pulls.append((z[1 - k][swapped] - centre).square().mean())
-            seen += list(z[k].values())
-    everything = moments(torch.cat(seen))
-    return torch.stack(pulls).mean() + push(everything) + decorr * decorrelation(everything)
+    z = {
+        (group, k, place): viewer(objects[group, :, k], place)
+        for group in range(2)
+        for k in range(2)
+        for place in (TOP, CENTRE, BOTTOM)
+    }
+    losses = []
+    for layer in range(len(next(iter(z.values())))):
+        pulls = []
+        for group, (swapped, kept) in enumerate(((TOP, BOTTOM), (BOTTOM, TOP))):
+            for k in range(2):
+                centre = z[group, k, CENTRE][layer].detach()
+                pulls.append((z[group, k, kept][layer] - centre).square().mean())
+                pulls.append((z[group, 1 - k, swapped][layer] - centre).square().mean())
+        everything = moments(torch.cat([each[layer] for each in z.values()]))
+        losses.append(torch.stack(pulls).mean() + push(everything) + decorr * decorrelation(everything))
+    return torch.stack(losses).sum()
 
 
 @torch.no_grad()
-def selectivity(viewer: Viewer, objects: Tensor, group: str) -> NDArray[np.float64]:
-    """How much more a unit responds to the object that it prefers at the centre, (pairs, units), at the sides.
+def preferences(viewer: Viewer, objects: Tensor) -> Tensor:
+    """Which object of each pair a unit prefers at the centre: 1 for P, -1 for N, (3, pairs, units)."""
+    at_centre = [[viewer(group[:, k], CENTRE)[-1] for k in range(2)] for group in objects]
+    return torch.stack([torch.sign(preferred - other) for preferred, other in at_centre])
 
-    `group`: "swap" and "non-swap" are the positions of swapped pairs, "control" is both sides of pairs never swapped.
+
+@torch.no_grad()
+def selectivity(viewer: Viewer, objects: Tensor, group: str, preferred: Tensor) -> NDArray[np.float64]:
+    """How much more a unit responds to the object that it preferred before the exposures, (n, units).
+
+    Args:
+        viewer: the encoder and its readout.
+        objects: see `expose`.
+        group: "swap" and "non-swap": pairs that are swapped, where they are and at the other side; "control": pairs
+            that never are, at all three places.
+        preferred: see `preferences`.
     """
     tested = {
         "swap": [(0, TOP), (1, BOTTOM)],
         "non-swap": [(0, BOTTOM), (1, TOP)],
-        "control": [(2, TOP), (2, BOTTOM)],
+        "control": [(2, TOP), (2, CENTRE), (2, BOTTOM)],
     }[group]
     found = []
     for number, place in tested:
-        preferred, other = objects[number].unbind(1)
-        preference = torch.sign(viewer(preferred, CENTRE) - viewer(other, CENTRE))
-        found.append(preference * (viewer(preferred, place) - viewer(other, place)))
+        p, n = (viewer(objects[number, :, k], place)[-1] for k in range(2))
+        found.append(preferred[number] * (p - n))
     selective: NDArray[np.float64] = torch.cat(found).double().cpu().numpy()
     return selective
 
 
-def draw_objects(images: Tensor, labels: NDArray[np.int64], config: SwapConfig) -> Tensor:
-    """Pairs of images of different classes, none twice, (3, pairs, 2, C, H, W).
+def draw_objects(labels: NDArray[np.int64], config: SwapConfig) -> NDArray[np.int64]:
+    """Rows of pairs of images of different classes, none twice, (3, pairs, 2).
 
     Raises:
         UsageError: too few images.
@@ -255,15 +312,14 @@ def draw_objects(images: Tensor, labels: NDArray[np.int64], config: SwapConfig) 
             chosen += [first, order.pop(match)]
     if len(chosen) < 6 * config.pairs:
         raise UsageError(f"pairs: there are not enough test images of different classes for {3 * config.pairs} pairs")
-    picked = images[torch.tensor(chosen, device=images.device)]
-    return picked.reshape(3, config.pairs, 2, *images.shape[1:])
+    return np.array(chosen, np.int64).reshape(3, config.pairs, 2)
 
 
 def run(
     encoder: Encoder,
-    train: Tensor,
-    test: Tensor,
-    labels: NDArray[np.int64],
+    views: Views,
+    number: int,
+    objects: Tensor,
     config: SwapConfig,
     state: Mapping[int, Any] | None = None,
 ) -> Course:
@@ -271,20 +327,19 @@ def run(
 
     Args:
         encoder: trained, convolutional, without biases.
-        train: `config.images` images as the encoder takes them, (N, C, H, W), for the readout.
-        test: images for the pairs, likewise.
-        labels: of `test`.
+        views: of the readout's training images.
+        number: of these.
+        objects: images of the pairs as the encoder takes them, (3, pairs, 2, C, H, W), see `draw_objects`.
         config: of the experiment.
         state: see `expose`.
 
     Raises:
-        UsageError: an encoder that the experiment cannot use, or too few images.
+        UsageError: an encoder that the experiment cannot use.
     """
-    shape = (train.shape[1], train.shape[2], train.shape[3])
-    objects = draw_objects(test, labels, config)
+    shape = (objects.shape[3], objects.shape[4], objects.shape[5])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(config.seed, "swap", "weights"))
         viewer = Viewer(encoder, shape, config.units)
-    viewer.to(train.device, train.dtype)
-    learn_readout(viewer, train, config)
+    viewer.to(objects.device, objects.dtype)
+    learn_readout(viewer, views, number, config)
     return expose(viewer, objects, config, state)
