@@ -179,7 +179,8 @@ def learn_readout(viewer: Viewer, views: Views, number: int, config: SwapConfig)
             shown = views(rows, generator)
             where = torch.tensor((TOP, CENTRE, BOTTOM))[torch.randint(3, (len(shown),), generator=generator)]
             optimizer.zero_grad()
-            loss = lpl_loss(*_at_places(viewer, shown, where).chunk(2), decorr=config.decorr)
+            first, second = _at_places(viewer, shown, where).chunk(2)
+            loss = lpl_loss(first, second, config.decorr)
             loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             optimizer.step()
 

@@ -58,7 +58,7 @@ def test_exposures_teach_every_layer_and_the_readout_locally(viewer, images):
     """The loss written out for one layer: no gradient through the centre's part of the pull, none between layers."""
     objects = images[:18].reshape(3, 3, 2, 3, 32, 32)
     swap.exposure_loss(viewer, objects, 10.0).backward()
-    for layer, module in ((0, list(viewer.encoder)[0]), (7, list(viewer.encoder)[7]), (8, viewer.readout)):
+    for layer, module in ((0, next(iter(viewer.encoder))), (7, list(viewer.encoder)[7]), (8, viewer.readout)):
         z = {
             (group, k, place): viewer(objects[group, :, k], place)[layer]
             for group in range(2)
