@@ -76,11 +76,13 @@ class RunConfig:
         return find_device(self.device, "run.device")
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """The context in which a step is computed: mixed precision, or on a GPU without TF32, whose products have ten
-        bits.
-        """
+        """The context in which a step is computed: mixed precision, or `exact`."""
         if self.precision == "bfloat16":
             return torch.autocast(self.torch_device().type, dtype=torch.bfloat16)
+        return self.exact()
+
+    def exact(self) -> AbstractContextManager[Any]:
+        """The context in which a GPU convolves in the precision of its numbers, without the ten bits of TF32."""
         if self.torch_device().type != "cuda":
             return nullcontext()
         without_tf32: AbstractContextManager[Any] = torch.backends.cudnn.flags(

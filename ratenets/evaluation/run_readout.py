@@ -78,7 +78,8 @@ def report_of(
         fitted, tested = _part(material.readout, settings), _part(material.test, settings)
         views = views_of(material.test.images, settings) if config.metrics else None
         seed = settings.run.seed
-        rows = read_out(encoder, fitted, tested, origin.classes, config, seed=seed, views=views, progress=progress)
+        with settings.run.exact():
+            rows = read_out(encoder, fitted, tested, origin.classes, config, seed=seed, views=views, progress=progress)
     except RuntimeError as error:
         if not out_of_memory(error):
             raise

@@ -154,7 +154,7 @@ def codes_of(encoder: Encoder, pictures: Shapes3D, config: LPLConfig) -> Codes:
     table = np.empty((number, list(encoder)[-1].units), np.float32)
     for start in bar(range(0, number, size), label="codes", unit="batch"):
         rows = np.arange(start, min(start + size, number))
-        with torch.no_grad():
+        with torch.no_grad(), config.run.exact():
             table[rows] = encoder(presented(pictures, rows, config))[-1].float().cpu().numpy()
     return lambda indices: table[indices]
 

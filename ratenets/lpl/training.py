@@ -152,7 +152,8 @@ def last_layer_accuracy(encoder: Encoder, config: LPLConfig, material: Material)
     """Test accuracy (0 to 1) of the paper's linear readout of the last layer."""
 
     def part(of: Labelled) -> tuple[list[Tensor], Tensor]:
-        code = pooled(encoder, prepare(of.images, config))[-1]
+        with config.run.exact():
+            code = pooled(encoder, prepare(of.images, config))[-1]
         return [code], torch.from_numpy(of.labels).to(code.device)
 
     classes = int(max(material.readout.labels.max(), material.test.labels.max())) + 1
