@@ -151,6 +151,7 @@ def train(
     with (
         _writer(folder, done if resume else None) as write_scalar,
         stop_requests(listen=listen) as stopped,
+        _no_subnormals(),
         bar(label=label, total=total, unit="step", initial=done, disable=rank() > 0) as progress,
     ):
         while steps := config.steps_in(state.epoch, learner.steps_per_epoch):
@@ -181,6 +182,16 @@ def train(
             if stop and more:
                 raise StoppedError(f"stopped after epoch {state.epoch}; --resume goes on from there")
     return history
+
+
+@contextmanager
+def _no_subnormals() -> Iterator[None]:
+    """Take numbers below 1e-38 for 0: a layer that falls silent is full of them, and a CPU six times slower."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def _begin(folder: Path, learner: Learner, state: State) -> list[dict[str, Any]]:

@@ -350,3 +350,17 @@ def test_a_compiled_run_learns_the_same(rng, each_device):
     )
     for one, other in zip(history, ours, strict=True):
         assert one == pytest.approx(other, rel=1e-8, abs=1e-12)
+
+
+@pytest.mark.skipif(not torch.set_flush_denormal(False), reason="this processor cannot take subnormal numbers for 0")
+def test_subnormal_numbers_are_0_while_training_and_only_then():
+    seen = []
+
+    class Small(Line):
+        def step(self, epoch: int, index: int) -> dict[str, Tensor]:
+            seen.append((torch.tensor([1e-30]) * 1e-10).item())
+            return super().step(epoch, index)
+
+    run.train(Small(), RunConfig(epochs=1))
+    assert set(seen) == {0.0}
+    assert (torch.tensor([1e-30]) * 1e-10).item() > 0
