@@ -67,12 +67,13 @@ def score(
     from ratenets.evaluation.factor_files import write_report
     from ratenets.evaluation.factors import factor_report
     from ratenets.lpl import frames
+    from ratenets.run_folder import run_files
 
     config = build_config(FactorConfig(), None, flag_values(FactorConfig, flags))
     if (run is None) != pixels or (untrained and run is None):
         raise UsageError("name a RUN to score (or its network, --untrained), or --pixels alone")
     if json_file is not None:
-        check_target(json_file)
+        check_target(json_file, *([] if run is None else run_files(run)))
     find_device(device, "--device")
     shown = frames.scored(run, root, device=device, untrained=untrained)
     report = factor_report(shown.codes, shown.sequences, config=config, sizes=shown.sizes, seed=seed)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,17 @@ from foundation.data.space import check_memory
 from foundation.errors import RatespikeError, UsageError
 from foundation.progress import bar
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 DEFAULT_SIZE = 196
 """Pixels; what the paper's ImageNet runs see."""
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM")  # whatever a file's suffix says: one of ImageNet's .JPEG is a PNG
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")  # in any case
 CHUNK = 1024  # files that are handed to the threads at a time
+LONGEST = 20
+"""Times its shorter side, an image's longer one: what a longer one has beyond is not resized, since it is cut off."""
 
 Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]  # images (N, 3, size, size) and labels (N,)
 Files = list[tuple[Path, int]]  # image files and their labels
@@ -123,11 +128,22 @@ def decode(path: Path, size: int) -> NDArray[np.uint8]:
     from PIL import Image
 
     try:
+        if path.exists() and not path.is_file():  # opening a pipe would wait for its writer
+            raise RatespikeError(f"{path}: cannot be read as an image (not a plain file)")
         with Image.open(path, formats=FORMATS) as opened:
-            image = shrink(opened.convert("RGB"), size)
+            image = shrink(_middle(opened.convert("RGB")), size)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         reason = " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
         raise RatespikeError(f"{path}: cannot be read as an image ({reason})") from None
     left, top = round((image.width - size) / 2), round((image.height - size) / 2)
     square = image.crop((left, top, left + size, top + size))
     return np.asarray(square).transpose(2, 0, 1)
+
+
+def _middle(image: Image) -> Image:
+    """An image itself, or of a far too long one what is around its centre."""
+    reach = LONGEST * min(image.size)
+    if max(image.size) <= reach:
+        return image
+    left, top = (max(side - reach, 0) // 2 for side in image.size)
+    return image.crop((left, top, left + min(image.width, reach), top + min(image.height, reach)))

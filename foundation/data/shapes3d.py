@@ -103,8 +103,11 @@ def _fault(folder: Path, sizes: tuple[int, ...]) -> str | None:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         if facts["sizes"] != list(sizes) or np.shape([facts["mean"], facts["deviation"]]) != (2, 3):
             return f"{folder / FACTS}: is not that of {math.prod(sizes):,} images"
+        moments = np.array([facts["mean"], facts["deviation"]], np.float64)
+        if not np.isfinite(moments).all() or not (moments[1] > 0).all():
+            return f"{folder / FACTS}: mean and deviation should be numbers, the deviation above 0"
         images = np.load(folder / ARRAY, mmap_mode="r", allow_pickle=False)
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         return f"{folder}: {ARRAY} or {FACTS} cannot be read ({' '.join(str(error).split())})"
     expected = (math.prod(sizes), 3, SIDE, SIDE)
     if images.shape != expected or images.dtype != np.uint8:

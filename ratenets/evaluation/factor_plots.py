@@ -37,10 +37,10 @@ ROUND, STRAIGHT = "hsv", "viridis"
 
 @styled
 def transitions(named: Named) -> Figure:
-    """How often each value of a factor follows each other in the sequences of the first report, on a log scale."""
-    report = next(iter(_some(named).values()))
-    if "transitions" not in report:
-        raise UsageError("transitions: this report has none; make it with the sequences")
+    """How often each value of a factor follows each other, on a log scale; of the first report with sequences."""
+    report = next((one for one in _some(named).values() if "transitions" in one), None)
+    if report is None:
+        raise UsageError("transitions: no report has them; score a run, not the pixels")
     figure, axes = panels(1, len(TITLES), width=1.7, height=2.0)
     matrices = {name: _array(report["transitions"][name]) for name in TITLES}
     smallest = min(m[m > 0].min() for m in matrices.values())
@@ -151,7 +151,12 @@ def _grid(reports: Reports, *, height: float) -> tuple[Figure, list[list[Axes]]]
 
 
 def _some(named: Named) -> Reports:
-    reports = dict(named)
+    """The reports by name; those of one name are numbered."""
+    pairs = list(named.items() if isinstance(named, Mapping) else named)
+    reports: dict[str, Report] = {}
+    for name, report in pairs:
+        numbered = (name if n == 1 else f"{name} ({n})" for n in range(1, len(pairs) + 1))
+        reports[next(free for free in numbered if free not in reports)] = report
     if not reports:
         raise UsageError("figure: there is no report to draw")
     return reports

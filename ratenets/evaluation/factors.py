@@ -15,7 +15,7 @@ import numpy as np
 
 from foundation.config import check_kinds, setting
 from foundation.data.shapes3d import FACTORS, SIZES
-from foundation.errors import UsageError
+from foundation.errors import RatespikeError, UsageError
 from foundation.progress import bar
 from foundation.seeds import numpy_generator
 from ratenets.evaluation.factor_votes import Codes, Features, Integers, VoteScore, ratio, vote_score
@@ -86,6 +86,9 @@ def factor_report(
         ``silent_units``, and by factor ``similarity`` (n, n), ``manifolds`` (see `manifold`); ``scatter`` (see
         `scatter`); with `sequences` also ``transitions`` (n, n) and ``order``, the values of each factor in the order
         in which a sequence goes through them. What is not defined is None.
+
+    Raises:
+        RatespikeError: a code is not finite.
     """
     config = config or FactorConfig()
     statistics = code_statistics(codes, math.prod(sizes))
@@ -114,12 +117,20 @@ def factor_report(
 
 
 def code_statistics(codes: Codes, number: int) -> Statistics:
-    """Mean and variance of each unit over the pictures 0 to `number` - 1."""
+    """Mean and variance of each unit over the pictures 0 to `number` - 1.
+
+    Raises:
+        RatespikeError: a code is not finite; the message names the unit, from 0.
+    """
     first = np.asarray(codes(np.zeros(1, np.intp))[0], np.float64)
     total, squares = np.zeros_like(first), np.zeros_like(first)
     for start in range(0, number, CHUNK):
         # Relative to the first code: sums of what never varies are then exact.
-        shifted = codes(np.arange(start, min(start + CHUNK, number), dtype=np.intp)) - first
+        chunk = codes(np.arange(start, min(start + CHUNK, number), dtype=np.intp))
+        finite = np.isfinite(chunk).all(axis=0)
+        if not np.all(finite):
+            raise RatespikeError(f"codes: unit {np.argmin(finite)} of {first.size} is not finite for every picture")
+        shifted = chunk - first
         total += shifted.sum(0)
         squares += np.square(shifted).sum(0)
     mean = total / number

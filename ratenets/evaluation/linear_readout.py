@@ -22,7 +22,10 @@ EPOCHS, BATCH, LEARNING_RATE = 20, 512, 1e-3
 
 
 class Accuracy(NamedTuple):
-    """Shares of samples, 0 to 1, whose class is the most likely one, or among the five most likely."""
+    """Shares of samples, 0 to 1, whose class is the most likely one, or among the five most likely.
+
+    Up to five classes are all among these, and `top5` is `top1`, as in the reference implementation.
+    """
 
     top1: float
     top5: float
@@ -89,11 +92,12 @@ def _batches(number: int, rows: Tensor | None, size: int, device: torch.device) 
 
 @torch.no_grad()
 def accuracy(readout: nn.Linear, code: Tensor, labels: Tensor, rows: Tensor | None = None) -> Accuracy:
-    """Of a readout on a code (N, M) with its labels (N,), or on some rows of them. Up to five classes: top-5 is 1."""
+    """Of a readout on a code (N, M) with its labels (N,), or on some rows of them."""
     code, labels = (code, labels) if rows is None else (code[rows], labels[rows])
     best = readout(code.float()).topk(min(5, readout.out_features), dim=1).indices
     right = best == labels[:, None]
-    return Accuracy(float(right[:, 0].double().mean()), float(right.any(1).double().mean()))
+    top1, top5 = (float(found.double().mean()) for found in (right[:, 0], right.any(1)))
+    return Accuracy(top1, top5 if readout.out_features > 5 else top1)
 
 
 def read_codes(

@@ -1,8 +1,8 @@
 """What a code has of each quantity that some rule pulls on or pushes at: the reference's further metrics.
 
 Each takes codes x, (N, M), rows are samples, computes in double precision and gives one number (Halvagal & Zenke
-2023, reference implementation). e = 1e-4 throughout; variances are unbiased. Metrics of directions and of distances
-are NaN for a code that never varies; those of mean and variance have a value there, too.
+2023, reference implementation). e = 1e-4 throughout; variances are unbiased. A code that never
+varies has the numbers that the formulas give it; where all of it is 0, those of directions are NaN.
 """
 
 from __future__ import annotations
@@ -122,8 +122,6 @@ def abs_logvar(x: Codes) -> float:
 def radial_push(x: Codes) -> float:
     """Mean over samples of 1 / (|x - c|_2 + e) - 1 / (|x - c|_1 + e), c the mean."""
     c = centred(x)
-    if not c.any():
-        return NAN
     return float((1 / (c.norm(dim=1) + E) - 1 / (c.norm(1, dim=1) + E)).mean())
 
 
@@ -132,9 +130,7 @@ def sparse_filtering(x: Codes) -> float:
 
     Ngiam et al., Sparse filtering, NIPS 2011. Silent units and samples count as 0.
     """
-    if not centred(x).any():
-        return NAN
-    units = functional.normalize(_double(x), dim=0)
+    units = functional.normalize(_sounding(x), dim=0)
     return float(functional.normalize(units, dim=1).abs().sum(1).mean())
 
 
@@ -198,9 +194,14 @@ def _variance(x: Codes) -> Tensor:
 
 
 def _directions(x: Codes) -> Tensor:
-    """Samples at length 1; silent ones stay 0, and all are NaN where the code never varies."""
+    """Samples at length 1; silent ones stay 0, and all are NaN where all are silent."""
+    return functional.normalize(_sounding(x), dim=1)
+
+
+def _sounding(x: Codes) -> Tensor:
+    """A code itself, or NaN in place of one that is 0 throughout: it has no lengths to divide by."""
     code = _double(x)
-    return functional.normalize(code, dim=1) if centred(x).any() else torch.full_like(code, NAN)
+    return code if code.any() else torch.full_like(code, NAN)
 
 
 def _square(u: Tensor) -> Tensor:

@@ -142,7 +142,7 @@ def _measured(
         values = representation_metrics(code, labels, draw, views)
     return replace(
         row,
-        mean_activity=float(code.double().mean()),
+        mean_activity=_known(float(code.double().mean())),
         participation_ratio=_known(participation_ratio(code)),
         participation_ratio_batches=_known(batch_participation_ratio(code)),
         mean_class_dim=_known(manifolds(code, labels).mean_class_dim),

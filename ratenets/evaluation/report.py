@@ -89,6 +89,10 @@ class Origin:
     tested_on: int
     settings: dict[str, Any]
 
+    def __post_init__(self) -> None:
+        if self.classes < 1:
+            raise UsageError(f"classes: must be at least 1, got {self.classes}")
+
 
 @dataclass(frozen=True)
 class RunReport:

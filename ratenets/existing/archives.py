@@ -118,6 +118,8 @@ def opened(path: Path) -> Iterator[Archive]:
         RatespikeError: there is none, it is damaged or something else; without the path, which the caller names.
     """
     try:
+        if path.exists() and not path.is_file():  # opening a pipe would wait for its writer
+            raise RatespikeError("is not a plain file")
         file = path.open("rb")
     except FileNotFoundError:
         raise RatespikeError("no such file") from None
@@ -190,7 +192,8 @@ def _concatenated(content: mmap.mmap) -> Archive:
     places: dict[str, tuple[int, int]] = {}
     at = content.tell()
     for key in keys if isinstance(keys, list) else ():
-        if key not in lengths or struct.unpack_from("<q", content, at)[0] != lengths[key][0]:
+        known = isinstance(key, str) and key in lengths
+        if not known or struct.unpack_from("<q", content, at)[0] != lengths[key][0]:
             raise RatespikeError("damaged: a storage that nothing asks for, or of another size")
         places[key] = (at + 8, at + 8 + lengths[key][0] * lengths[key][1])
         at = places[key][1]

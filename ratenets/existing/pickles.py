@@ -48,11 +48,15 @@ class Name:
         return f"{self.module}.{self.name}"
 
 
+UNNAMED = "something"
+"""What makes an object, where a pickle gives no name for it, but another object, say."""
+
+
 @dataclass(eq=False)
 class Object:
     """What a pickle would make by a call: of what, with what, and what would be put in afterwards."""
 
-    maker: Any
+    maker: Name | str  # the text is UNNAMED
     arguments: Any
     state: Any = None
     items: dict[Any, Any] = field(default_factory=dict)
@@ -67,10 +71,8 @@ class Reference:
 
     @property
     def kind(self) -> str:
-        return str(self.identity[0]) if isinstance(self.identity, tuple) and self.identity else ""
-
-    def __str__(self) -> str:
-        return str(self.identity[1]) if self.kind == "module" and len(self.identity) > 1 else "something"
+        first = self.identity[0] if isinstance(self.identity, tuple) and self.identity else ""
+        return first if isinstance(first, str) else ""
 
 
 def printable(text: object) -> str:
@@ -165,7 +167,7 @@ class _Machine:
             self.stack.append(elements)
         elif name == "DICT":
             flat = self._marked()
-            self.stack.append(dict(zip(flat[::2], flat[1::2], strict=True)))
+            self.stack.append(_paired(flat))
         elif name == "APPEND":
             value = self.stack.pop()
             self._elements().append(value)
@@ -174,7 +176,7 @@ class _Machine:
             self._elements().extend(values)
         elif name in ("SETITEM", "SETITEMS"):
             flat = self._marked() if name == "SETITEMS" else [self.stack.pop(-2), self.stack.pop()]
-            self._items().update(zip(flat[::2], flat[1::2], strict=True))
+            self._items().update(_paired(flat))
         else:
             self._note(name, argument)
 
@@ -200,13 +202,13 @@ class _Machine:
             stack.append(_checked(module, inner))
         elif name in ("REDUCE", "NEWOBJ"):
             arguments = stack.pop()
-            stack.append(Object(stack.pop(), arguments))
+            stack.append(Object(_maker(stack.pop()), arguments))
         elif name == "NEWOBJ_EX":
             options, arguments = stack.pop(), stack.pop()
-            stack.append(Object(stack.pop(), (arguments, options)))
+            stack.append(Object(_maker(stack.pop()), (arguments, options)))
         elif name in ("INST", "OBJ"):
             parts = self._marked()
-            maker = _checked(*argument.split(" ", 1)) if name == "INST" else parts.pop(0)
+            maker = _checked(*argument.split(" ", 1)) if name == "INST" else _maker(parts.pop(0))
             self.stack.append(Object(maker, tuple(parts)))
         elif name == "BUILD":
             state = stack.pop()
@@ -225,6 +227,21 @@ class _Machine:
             stack.append(stack[-1])
         else:
             raise NotImplementedError(name)  # the registry of extensions, buffers outside the file
+
+
+def _paired(flat: list[Any]) -> dict[Any, Any]:
+    """A dictionary of keys and values in turn. Keys are hashed, so nothing that holds something else may be one."""
+    for key in flat[::2]:
+        if not (key is None or isinstance(key, str | int | Name)):
+            raise RatespikeError(f"holds more than weights: a {type(key).__name__} as a key")
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _maker(value: Any) -> Name | str:
+    """What makes an object, as a name: a class of a whole module comes with its source, before torch 1.6."""
+    if isinstance(value, Reference) and value.kind == "module" and len(value.identity) > 1:
+        value = value.identity[1]
+    return value if isinstance(value, Name) else UNNAMED
 
 
 def _checked(module: Any, name: Any) -> Name:

@@ -17,6 +17,10 @@ from foundation.files import write_json
 
 KIND = "ratespike ladder"
 COLOURS = (VERMILLION, ORANGE, PURPLE, GREEN, BLUE)
+LINES = ("-", "--", "-.", ":")
+"""Of the first five rungs, the next five, and so on."""
+LARGEST = 1e100
+"""Of a dimensionality or an activity; figures cannot show what is near the end of double precision."""
 
 
 @dataclass(frozen=True)
@@ -27,17 +31,20 @@ class RungResult:
         name: what changed.
         accuracy: of the paper's readout, 0 to 1.
         dimensionality: participation ratio over all test images; None where nothing varies.
-        activity: mean over units and images.
+        activity: mean over units and images; None where it is not finite.
     """
 
     name: str
     accuracy: tuple[float, ...]
     dimensionality: tuple[float | None, ...]
-    activity: tuple[float, ...]
+    activity: tuple[float | None, ...]
 
     def __post_init__(self) -> None:
         if not self.accuracy or not len(self.accuracy) == len(self.dimensionality) == len(self.activity):
             raise UsageError(f"{self.name}: needs as many values for every layer")
+        shares, sizes = self.accuracy, [size for size in (*self.dimensionality, *self.activity) if size is not None]
+        if not all(0 <= share <= 1 for share in shares) or not all(abs(size) <= LARGEST for size in sizes):
+            raise UsageError(f"{self.name}: accuracies are shares, 0 to 1, and all values are finite")
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,10 @@ class LadderResult:
     epochs: int
     classes: int
     rungs: tuple[RungResult, ...]
+
+    def __post_init__(self) -> None:
+        if self.classes < 1 or not self.rungs:
+            raise UsageError(f"ladder: needs a class and a rung, has {self.classes} and {len(self.rungs)}")
 
 
 def write_result(path: Path, result: LadderResult) -> None:
@@ -61,8 +72,7 @@ def read_results(path: Path) -> list[LadderResult]:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.pop("kind") != KIND:
             raise ValueError
-        rungs = tuple(from_mapping(RungResult, rung) for rung in content.pop("rungs"))
-        return [LadderResult(**content, rungs=rungs)]
+        return [from_mapping(LadderResult, content)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, UsageError):
         raise RatespikeError(f"{path}: not a file of `ratespike deep ladder`") from None
 
@@ -72,10 +82,11 @@ def table(result: LadderResult) -> str:
     width = max(len(rung.name) for rung in result.rungs)
     lines = [f"{'':{width}} {'last layer, %':>14} {'best layer, %':>14} {'dimensions':>11} {'activity':>10}"]
     for rung in result.rungs:
-        dimensions = "-" if rung.dimensionality[-1] is None else f"{rung.dimensionality[-1]:.1f}"
+        dimensions, activity = rung.dimensionality[-1], rung.activity[-1]
         lines.append(
             f"{rung.name:{width}} {100 * rung.accuracy[-1]:14.1f} {100 * max(rung.accuracy):14.1f} "
-            f"{dimensions:>11} {rung.activity[-1]:10.3g}"
+            f"{'-' if dimensions is None else f'{dimensions:.1f}':>11} "
+            f"{'-' if activity is None else f'{activity:.3g}':>10}"
         )
     return "\n".join(lines)
 
@@ -86,10 +97,12 @@ def ladder(results: Sequence[LadderResult]) -> Figure:
     figure, axes = panels(len(results), 2, width=3.6, height=2.9)
     for row, result in enumerate(results):
         left, right = axes[2 * row : 2 * row + 2]
-        for colour, rung in zip(COLOURS, result.rungs, strict=False):
+        for number, rung in enumerate(result.rungs):
             layers = np.arange(1, len(rung.accuracy) + 1)
-            left.plot(layers, 100 * np.array(rung.accuracy), "o-", ms=4, color=colour, label=rung.name)
-            right.plot(layers, np.array(rung.dimensionality, float), "o-", ms=4, color=colour)
+            colour = COLOURS[number % len(COLOURS)]
+            line = f"o{LINES[number // len(COLOURS) % len(LINES)]}"
+            left.plot(layers, 100 * np.array(rung.accuracy), line, ms=4, color=colour, label=rung.name)
+            right.plot(layers, np.array(rung.dimensionality, float), line, ms=4, color=colour)
         left.axhline(100 / result.classes, color=GREY, lw=0.8, ls=":", label="chance")
         left.set(xlabel="layer", ylabel="test accuracy (%)", ylim=(0, None))
         right.set(xlabel="layer", ylabel="dimensionality\n(participation ratio)", ylim=(0, None))

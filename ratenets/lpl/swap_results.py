@@ -18,6 +18,8 @@ from foundation.files import write_json
 from ratenets.lpl.swap import GROUPS, Course, SwapConfig
 
 KIND = "ratespike swap"
+LARGEST = 1e100
+"""Of any number in a file; figures cannot show what is near the end of double precision."""
 COLOURS = {"swap": VERMILLION, "non-swap": BLUE, "control": GREY}
 
 
@@ -44,12 +46,14 @@ def read_results(path: Path) -> list[SwapResult]:
         if content["kind"] != KIND:
             raise ValueError
         course = Course(*(np.array(content["course"][name], float) for name in Course._fields))
-        times = course.exposures.shape[0]
+        (times,) = course.exposures.shape
         if course.mean.shape != (len(GROUPS), times) or course.error.shape != course.mean.shape or not times:
+            raise ValueError
+        if not all((np.abs(values) <= LARGEST).all() for values in course):
             raise ValueError
         config = from_mapping(SwapConfig, content["config"])
         return [SwapResult(str(content["run"]), str(content["data"]), config, course)]
-    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError, UsageError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError, UsageError):
         raise RatespikeError(f"{path}: not a file of `ratespike deep swap`") from None
 
 

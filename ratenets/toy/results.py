@@ -23,6 +23,8 @@ from ratenets.toy import digit_sequences, rule_curves, two_inputs
 from ratenets.toy.rules import Floats
 
 KIND, FORMAT = "ratespike toy", 1
+DAMAGE = (OSError, LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, UsageError)
+"""What reading a file raises that is not as it should be."""
 
 
 class Experiment(NamedTuple):
@@ -96,5 +98,5 @@ def read_results(path: Path) -> list[ToyResult]:
         return [ToyResult(experiment, config, int(content["seed"]), arrays)]
     except FileNotFoundError:
         raise RatespikeError(f"{path}: no such file") from None
-    except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError, UsageError) as error:
+    except DAMAGE as error:
         raise RatespikeError(f"{path}: damaged, or not a file of `ratespike deep toy` ({error})") from None

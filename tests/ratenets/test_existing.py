@@ -613,6 +613,47 @@ def test_a_pickle_cannot_ask_for_memory_that_it_does_not_fill():
     assert read_pickle(io.BytesIO(b"\x80\x02Nr\xff\xff\xff\xff."))[0] is None  # pickle.loads takes 64 GB for it
 
 
+NESTED = b"\x85" * 1_000_000
+"""A million tuples, one within the other: neither hashed nor written, since both recurse."""
+DOUBLED = b"2\x86" * 60
+"""A tuple of itself twice, sixty times over: 2^60 parts."""
+
+
+@pytest.mark.parametrize("deep", [NESTED, DOUBLED], ids=["nested", "doubled"])
+@pytest.mark.parametrize("place", ["key", "item", "maker", "class", "options"])
+def test_what_is_nested_is_neither_hashed_nor_written(tmp_path, deep, place):
+    body = {
+        "key": b"}N" + deep + b"Ns.",
+        "item": b"(N" + deep + b"Nd.",
+        "maker": b"N" + deep + b")R.",
+        "class": b"N" + deep + b")\x81.",
+        "options": b"(N" + deep + b"No.",
+    }[place]
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as file:
+        file.writestr("a/data.pkl", b"\x80\x02" + body)
+    reason = "a tuple as a key" if place in ("key", "item") else "holds a whole something"
+    assert reason in refusal(tmp_path / "a.pt", encoder_of("vgg"))
+
+
+@pytest.mark.parametrize("where", ["kind", "class"])
+def test_what_is_outside_a_pickle_is_known_by_names_alone(where):
+    nested = b"N" + b"\x85" * 100_000
+    parts = nested + b"N" if where == "kind" else b"X\x06\x00\x00\x00module" + nested
+    value, (reference,) = read_pickle(io.BytesIO(b"\x80\x02" + parts + b"\x86Q)R."))
+    assert value.maker == "something"
+    assert reference.kind == ("" if where == "kind" else "module")
+
+
+def test_keys_are_texts_numbers_nothing_and_names():
+    content, _ = read_pickle(io.BytesIO(b"(X\x01\x00\x00\x00aNK\x01NNNcsome.module\nClass\nNd."))
+    assert [str(key) for key in content] == ["a", "1", "None", "some.module.Class"]
+
+
+def test_a_pipe_is_refused_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.pt")
+    assert refusal(tmp_path / "pipe.pt", encoder_of("vgg")) == "is not a plain file"
+
+
 def test_a_file_that_holds_itself_is_refused(tmp_path):
     content: dict[str, Any] = {}
     content["model"] = content

@@ -1,5 +1,6 @@
 """The ladder from the failing rule to the working one."""
 
+import json
 from dataclasses import fields, replace
 from itertools import pairwise
 
@@ -46,11 +47,34 @@ def test_a_result_is_read_as_it_was_written_and_drawn(tmp_path):
     assert read_results(tmp_path / "l.json") == [RESULT]
     assert len(ladder([RESULT, RESULT]).axes) == 4
     assert "30.0" in table(RESULT)
+    diverged = replace(RESULT, rungs=(replace(RESULT.rungs[0], activity=(1.0, None)),))
+    write_result(tmp_path / "d.json", diverged)
+    assert read_results(tmp_path / "d.json") == [diverged]
+    assert table(diverged).endswith("  -")
     whole = (tmp_path / "l.json").read_text()
-    for text in ("{}", "[]", whole[:-9], whole.replace("accuracy", "acc"), whole.replace("0.2,", "")):
+    changed = [
+        whole.replace(one, other)
+        for one, other in (
+            ("accuracy", "acc"),
+            ("0.2,", ""),
+            ("0.2,", "20.0,"),
+            ("1.5,", "1e308,"),
+            ('"classes": 10', '"classes": 0'),
+            ('"classes": 10', '"classes": "x"'),
+        )
+    ]
+    assert whole not in changed
+    for text in ("{}", "[]", whole[:-9], *changed, json.dumps({**json.loads(whole), "rungs": []})):
         (tmp_path / "bad.json").write_text(text)
         with pytest.raises(RatespikeError, match="not a file of"):
             read_results(tmp_path / "bad.json")
+
+
+def test_every_rung_is_drawn_in_a_style_of_its_own():
+    many = replace(RESULT, rungs=tuple(replace(RESULT.rungs[0], name=f"rung {n}") for n in range(7)))
+    lines = ladder([many]).axes[0].get_lines()[:-1]  # the last one is chance
+    assert [line.get_label() for line in lines] == [f"rung {n}" for n in range(7)]
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 7
 
 
 def test_the_command_trains_all_and_goes_on_where_it_was_stopped(tmp_path, run, monkeypatch):

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from foundation.data import shapes3d
 from foundation.data.shapes3d import factor_values, load_shapes3d
-from foundation.errors import RatespikeError
+from foundation.errors import RatespikeError, UsageError
 from ratespike.shapes3d import command
 
 SIZES = (2, 1, 1, 2, 2, 2)
@@ -48,3 +48,13 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     assert isinstance(failed.exception, RatespikeError)
     expected = f"{tmp_path}/shapes3d/3dshapes.h5: missing; get it from https://github.com/google-deepmind/3d-shapes"
     assert str(failed.exception) == expected
+
+
+@pytest.mark.parametrize("name", ["checkpoint.pt", "config.toml"])
+def test_scores_never_overwrite_their_run(tmp_path: Path, name: str) -> None:
+    for file in ("checkpoint.pt", "config.toml"):
+        (tmp_path / file).write_text("precious")
+    failed = CliRunner().invoke(command, ["score", str(tmp_path), "--json", str(tmp_path / name)])
+    assert isinstance(failed.exception, UsageError)
+    assert "would overwrite what is read from" in str(failed.exception)
+    assert (tmp_path / name).read_text() == "precious"

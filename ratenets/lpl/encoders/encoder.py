@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
@@ -60,7 +61,9 @@ class EncoderConfig:
             raise UsageError(f"encoder.kind: must be one of {', '.join(ENCODERS)}, got '{self.kind}'")
         if not self.hidden or any(units < 1 for units in self.hidden):
             raise UsageError(f"encoder.hidden: every layer needs at least one unit, got {list(self.hidden)}")
-        if not self.width * 64 >= 1:
+        if not math.isfinite(self.width):
+            raise UsageError(f"encoder.width: must be finite, got {self.width}")
+        if self.width * 64 < 1:
             raise UsageError(f"encoder.width: leaves the first layer without a channel, got {self.width}")
         if not 0 <= self.dropout < 1:
             raise UsageError(f"encoder.dropout: must be at least 0 and below 1, got {self.dropout}")

@@ -1,10 +1,11 @@
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from foundation.data import load_images
+from foundation.data import folders, load_images, resizing
 from foundation.errors import RatespikeError, UsageError
 
 
@@ -123,6 +124,34 @@ def test_a_broken_image_is_named(root: Path) -> None:
     path.unlink()
     path.symlink_to(root / "nowhere.png")
     assert complaint(root) == f"{path}: cannot be read as an image (No such file or directory)"
+
+
+def test_a_pipe_is_refused_not_waited_for(root: Path) -> None:
+    path = root / "image-folder/train/ant/1.png"
+    path.unlink()
+    os.mkfifo(path)
+    assert complaint(root) == f"{path}: cannot be read as an image (not a plain file)"
+
+
+@pytest.mark.parametrize("size", [(60_000, 1), (1, 60_000), (30_000, 2)])
+def test_of_an_image_that_is_far_too_long_only_the_middle_is_resized(
+    tmp_path: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resized = []
+
+    def shrink(image: Image.Image, shorter: int) -> Image.Image:
+        resized.append(image.size)
+        return resizing.shrink(image, shorter)
+
+    monkeypatch.setattr(folders, "shrink", shrink)
+    thin = draw(tmp_path / "thin.png", 3, size=size)
+    square = folders.decode(tmp_path / "thin.png", 16).transpose(1, 2, 0)
+    ((width, height),) = resized
+    assert max(width, height) == folders.LONGEST * min(size)
+    whole = thin.resize((16 * size[0] // min(size), 16 * size[1] // min(size)), Image.Resampling.BILINEAR)
+    left, top = (round((side - 16) / 2) for side in whole.size)
+    expected = np.asarray(whole.crop((left, top, left + 16, top + 16))).astype(int)
+    assert np.abs(square - expected).max() <= 1
 
 
 def test_no_memory_is_said_before_decoding(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

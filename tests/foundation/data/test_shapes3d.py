@@ -183,9 +183,16 @@ def test_what_is_not_prepared_names_the_command(tmp_path: Path) -> None:
     good = facts.read_text()
     facts.write_text(json.dumps(json.loads(good) | {"sizes": [1, 2, 3]}))
     assert said() == f"{facts}: is not that of 144 images; {hint}"
-    for wrong in ("[]", "{", '{"sizes": [2, 3, 2, 2, 2, 3]}'):
+    for wrong in ("[]", "{", '{"sizes": [2, 3, 2, 2, 2, 3]}', "[" * 100_000):
         facts.write_text(wrong)
         assert said().startswith(f"{folder}: images.npy or images.json cannot be read (")
+    texts = (["a", "b", "c"], [10**400] * 3)
+    undefined = ([None] * 3, [float("inf"), 0, 0])
+    for key, value in (*(("mean", v) for v in (*texts, *undefined)), ("deviation", [0, 1, 1]), ("deviation", [-1] * 3)):
+        facts.write_text(json.dumps(json.loads(good) | {key: value}))
+        wrong = "images.npy or images.json cannot be read (" if value in texts else "mean and deviation should be"
+        assert wrong in said()
+        assert said().endswith(hint)
     facts.write_text(good)
     np.save(array, IMAGES)
     assert said() == f"{array}: holds uint8 (144, 64, 64, 3), should be uint8 (144, 3, 64, 64); {hint}"

@@ -89,6 +89,16 @@ def test_top5_counts_the_five_most_likely():
     assert accuracy(readout, code, torch.tensor([0, 4, 5, 1]), torch.tensor([0, 2])) == (0.5, 0.5)
 
 
+@pytest.mark.parametrize(("classes", "top5"), [(4, 0.5), (5, 0.5), (6, 1.0)])
+def test_up_to_five_classes_have_no_top5_of_their_own(classes, top5):
+    readout = nn.Linear(classes, classes)
+    with torch.no_grad():
+        readout.weight.copy_(torch.eye(classes))
+        readout.bias.zero_()
+    code = torch.eye(classes)[[0, 1]]
+    assert accuracy(readout, code, torch.tensor([0, 0])) == (0.5, top5)
+
+
 def test_small_features_are_under_fitted(rng):
     labels = torch.arange(600) % 3
     code = torch.from_numpy(rng.normal(size=(600, 300))).float() + torch.eye(3).repeat(1, 100)[labels]

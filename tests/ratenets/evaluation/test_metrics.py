@@ -64,13 +64,34 @@ def test_wide_codes_have_the_same_metrics_as_their_pairs(rng):
     assert metrics.cosine_push_of_classes(x, y) == pytest.approx(cos2[y[:, None] != y].mean())
 
 
-@pytest.mark.parametrize("value", [0.0, 0.1])
-def test_a_code_that_never_varies_has_no_direction_and_no_distance(value):
-    x, y = np.full((50, 4), value), np.arange(50) % 2
+CENTRED = {"cosine_cross", "cosine_within", "cosine_ratio", "class_correlation", "class_radius", "global_radius"}
+"""Of a code minus its mean."""
+
+
+def test_a_silent_code_has_no_direction():
+    x, y = np.zeros((50, 4)), np.arange(50) % 2
     found = representation_metrics(x, y, draws(50, 4, 0), (x, x))
     moments = {"kl_to_std_gaussian", "sliced_kld", "abs_logvar", "swd_gaussian", "swd_hypercube"}
-    assert {name for name, number in found.items() if not np.isnan(number)} == moments
+    assert {name for name, number in found.items() if not np.isnan(number)} == moments | {"radial_push"}
     assert all(found[name] > 0.1 for name in moments)
+    assert found["radial_push"] == 0
+
+
+def test_a_constant_code_has_the_numbers_of_the_formulas():
+    x, y = np.full((50, 4), 0.1), np.arange(50) % 2
+    found = representation_metrics(x, y, draws(50, 4, 0), (x, x))
+    assert {name for name, number in found.items() if np.isnan(number)} == CENTRED
+    for name, value in {
+        "cosine_pull": -1,
+        "cosine_pull_labels": -2,
+        "cosine_push": 1,
+        "cosine_push_labels": 1,
+        "cosine_push_to_centroid": 1,
+        "uniform_loss": 0,
+        "radial_push": 0,
+        "sparse_filtering": 2,  # four units of 1 / sqrt(4)
+    }.items():
+        assert found[name] == pytest.approx(value, abs=1e-12), name
 
 
 def test_one_silent_sample_leaves_the_others_their_metrics(rng):

@@ -102,6 +102,16 @@ def test_a_collapsed_network_has_no_dimensions(parts):
     assert row.accuracy == pytest.approx(1 / 3)
 
 
+def test_an_activity_that_is_not_finite_is_undefined(parts):
+    encoder = encoders.build(EncoderConfig(kind="vgg", width=1 / 16), (3, 32, 32), 0)
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.mul_(1e8)
+    (row,) = read(encoder, parts, ReadoutConfig(layers="last", pixels=False))
+    assert row.mean_activity is None
+    assert row.participation_ratio is None
+
+
 def test_the_seed_is_of_all_draws(encoder, parts):
     first, again, other = (read(encoder, parts, ReadoutConfig(folds=4), seed=seed) for seed in (1, 1, 2))
     assert first == again

@@ -74,6 +74,7 @@ DAMAGED = {
     "a fold of per cents": (edited(lambda v: v["rows"][1].update(folds=[0.5, 50.0])), "row 2: folds: is a share"),
     "an unknown entry": (edited(lambda v: v["rows"][1].update(acuracy=0.5)), "row 2: unknown key 'acuracy'"),
     "NaN": (edited(lambda v: v["rows"][1].update(mean_activity=float("nan"))), "row 2: mean_activity"),
+    "no classes": (edited(lambda v: v.update(classes=0)), "classes: must be at least 1"),
     "no layer's name": (edited(lambda v: v["rows"][1].update(name="first")), "row 2: name"),
 }
 

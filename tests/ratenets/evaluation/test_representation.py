@@ -123,6 +123,14 @@ def test_rounding_of_single_precision_is_no_variance(rng):
     assert participation_ratio(1 + 1e-5 * noise) > 1
 
 
+def test_half_precision_varies_below_its_own_rounding(rng):
+    x = np.full((70, 5), 1.0)
+    x[3, 2] += 2**-7  # one value a step of bfloat16 above the others: less than its eps of the norm
+    code = torch.from_numpy(x).bfloat16()
+    assert participation_ratio(code) == pytest.approx(participation_ratio(code.double())) == pytest.approx(1)
+    assert not centred(torch.full((70, 5), 0.1).bfloat16()).any()
+
+
 def test_a_batch_or_class_that_never_varies_makes_the_mean_undefined(rng):
     x, y = rng.normal(size=(64, 5)), np.repeat([0, 1], 32)
     x[32:] = 1.0

@@ -143,6 +143,8 @@ def test_an_encoder_of_ones_own_is_a_class_and_a_line(monkeypatch):
         ({"kind": "alexnet", "biases": False}, "no-biases goes with"),
         ({"dropout": 1.0}, "dropout"),
         ({"width": 0.0}, "width"),
+        ({"width": float("inf")}, "width: must be finite"),
+        ({"width": float("nan")}, "width: must be finite"),
     ],
 )
 def test_impossible_encoders_are_refused(settings, message):

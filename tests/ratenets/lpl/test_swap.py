@@ -1,6 +1,8 @@
 """The swap experiment: its canvas, its losses, its course."""
 
+import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -160,7 +162,15 @@ def test_a_result_is_read_as_it_was_written(tmp_path):
     assert read[:3] == result[:3]
     np.testing.assert_array_equal(read.course.mean, course.mean)
     whole = (tmp_path / "s.json").read_text()
-    for text in ("{}", '{"kind": "ratespike swap"}', "[", whole[:-20], whole.replace("mean", "men")):
+    content = json.loads(whole)
+    courses: list[dict[str, list[Any]]] = [
+        {"exposures": [[0, 1, 2], [1, 2, 3]]},
+        {"mean": [[1e308, -1e308]] * 3},
+        {"mean": [[None, 1]] * 3},
+        {"error": [[10**400, 1]] * 3},
+    ]
+    changed = [json.dumps({**content, "course": {**content["course"], **course}}) for course in courses]
+    for text in ("{}", '{"kind": "ratespike swap"}', "[", whole[:-20], whole.replace("mean", "men"), *changed):
         (tmp_path / "bad.json").write_text(text)
         with pytest.raises(RatespikeError, match="not a file of"):
             swap_results.read_results(tmp_path / "bad.json")

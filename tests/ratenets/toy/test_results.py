@@ -73,6 +73,7 @@ DAMAGE: dict[str, tuple[dict[str, Any], str]] = {
     "rows of several lengths": ({"arrays": {"z": [[1, 2], [3]]}}, "damaged"),
     "no mapping": ({"arrays": 3}, "damaged"),
     "no seed": ({"seed": None}, "damaged"),
+    "an infinite seed": ({"seed": float("inf")}, "damaged"),
 }
 
 
