@@ -64,5 +64,5 @@ def _read_out(rung: Rung, folder: Path, root: Path | None) -> RungResult:
         rung.name,
         tuple(row.accuracy for row in rows),
         tuple(row.participation_ratio for row in rows),
-        tuple(row.mean_activity or 0.0 for row in rows),
+        tuple(row.mean_activity for row in rows),
     )
