@@ -33,7 +33,7 @@ def test_the_python_story_at_full_length_says_what_it_should(capsys: pytest.Capt
     exec(compile(python_story(), "README.md", "exec"), {})
     rates, spikes, comparison = capsys.readouterr().out.splitlines()
     assert round(float(rates.split()[1]), 2) == 0.94  # as the README says
-    assert round(float(spikes.split()[1]), 2) == 0.94
+    assert round(float(spikes.split()[1]), 2) == 0.93
     cosine, shuffled = (float(re.findall(rf"'{key}': (-?[\d.]+)", comparison)[0]) for key in ("cosine", "shuffled"))
     assert cosine > shuffled + 0.3
 
