@@ -1,0 +1,149 @@
+"""One step of learning: Counter-Hebb, which needs neither autograd nor a graph, or backprop.
+
+Both leave their values in `.grad`, added to what is there, for any optimiser of torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ratenets.butd.layers import Activities, Layer
+from ratenets.butd.losses import Loss
+from ratenets.butd.networks import ButdNetwork
+
+Noise = Callable[[], float]
+"""By which factor a weight's whole update goes wrong."""
+
+
+class Samples(NamedTuple):
+    """What a network learns from in one step, or is tested on.
+
+    Attributes:
+        images: (B, C, H, W).
+        targets: of the loss: class ids (B,), or vectors (B, C).
+        instruction: (B, size); None: the network is unguided.
+        decoder: which decoder each sample's task reads, (B,); None: there is one.
+    """
+
+    images: Tensor
+    targets: Tensor
+    instruction: Tensor | None = None
+    decoder: Tensor | None = None
+
+
+def attention_of(network: ButdNetwork, samples: Samples) -> Activities | None:
+    """What the attention pass leaves for these samples, without gradients; None: they have no instruction."""
+    if samples.instruction is None:
+        return None
+    with torch.no_grad():
+        return network.attend(samples.instruction)
+
+
+@torch.no_grad()
+def counter_hebb(
+    network: ButdNetwork,
+    samples: Samples,
+    loss: Loss,
+    *,
+    share: float = 1.0,
+    noise: Noise | None = None,
+    instruct: bool = False,
+) -> Tensor:
+    """Attention pass, bottom-up pass, error pass; every layer learns as soon as the error pass reaches it.
+
+    The update values equal the gradients of the loss wherever V = W^T, and those of backprop through the top-down
+    weights else: Counter-Hebb learning (Abel & Ullman, arXiv 2306.02415).
+
+    Args:
+        network: gets its values added to `.grad`, in storage of their own.
+        samples: with instructions if the network is guided.
+        loss: of the outputs.
+        share: factor of all values, the part of a step that these samples are.
+        noise: draws a factor for each update of a W or a V.
+        instruct: the instruction head learns, too, see `teach_instruction`.
+
+    Returns: the mean loss.
+    """
+
+    def learn(layer: Layer, bu: Tensor, td: Tensor) -> None:
+        add_updates(layer, bu, td, noise)
+
+    attention = attention_of(network, samples)
+    logits, activities = network.bottom_up(samples.images, attention)
+    outputs = network.read(logits, samples.decoder)
+    errors = network.scatter(loss.error(outputs, samples.targets) * share, samples.decoder)
+    if instruct and attention is not None:
+        error = network.send_back(errors, activities)
+        worth = {
+            layer.name: error[layer.name] * layer.ascend(activities[layer.name], {}, attention) / len(errors)
+            for layer in network.gated_layers()
+        }
+        teach_instruction(network, samples, worth)
+    del attention
+    network.learn(errors, activities, learn)
+    return loss.value(outputs, samples.targets)
+
+
+def backprop(
+    network: ButdNetwork, samples: Samples, loss: Loss, *, share: float = 1.0, instruct: bool = False
+) -> Tensor:
+    """Attention pass, bottom-up pass, and the gradients of the loss by autograd; V learns nothing.
+
+    Arguments and result are those of `counter_hebb`.
+    """
+    gates = attention_of(network, samples)
+    if instruct and gates is not None:
+        gates = {name: td.requires_grad_() for name, td in gates.items()}
+    logits, _ = network.bottom_up(samples.images, gates)
+    value = loss.value(network.read(logits, samples.decoder), samples.targets)
+    (value * share).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    if instruct and gates is not None:
+        worth = {layer.name: gates[layer.name].grad for layer in network.gated_layers()}
+        teach_instruction(network, samples, {name: grad for name, grad in worth.items() if grad is not None})
+    return value.detach()
+
+
+def teach_instruction(network: ButdNetwork, samples: Samples, worth: Activities) -> None:
+    """Add to the instruction head's `.grad` what would open the gates that are worth it: an extension of ours.
+
+    A gate's derivative is taken straight through where it is open, so that its worth is the error that arrives there
+    times the activity that it lets pass: both are at hand at that unit. The attention pass's own derivative, from the
+    gates up to the instruction head, is autograd's; the core's weights are left alone.
+
+    Args:
+        network: guided.
+        samples: of the step.
+        worth: dL/dgate of every gated layer, (B, ...), as by the mean loss.
+    """
+    if network.instruction is None or samples.instruction is None:
+        return
+    learning = [parameter for parameter in network.instruction.parameters() if parameter.requires_grad]
+    with torch.enable_grad():
+        attention = network.attend(samples.instruction)
+    values = torch.autograd.grad([attention[name] for name in worth], learning, [*worth.values()], allow_unused=True)
+    for parameter, value in zip(learning, values, strict=True):
+        if value is not None:
+            parameter.grad = value if parameter.grad is None else parameter.grad + value
+
+
+def add_updates(layer: Layer, bu: Tensor, td: Tensor, noise: Noise | None = None) -> None:
+    """Add a layer's Counter-Hebb values to the `.grad` of those of its parameters that learn."""
+    taken: set[int] = set()
+    for name, value in layer.counter_hebb(bu, td).items():
+        parameter = layer.get_parameter(name)
+        if not parameter.requires_grad:
+            continue
+        if noise is not None and name in ("W", "V"):
+            value = value * noise()
+        if parameter.grad is not None:
+            parameter.grad += value
+            continue
+        # W and V must not share storage: what is added to the one, or clipped, would change the other, too.
+        storage = value.untyped_storage().data_ptr()
+        own = value.is_contiguous() and storage not in taken
+        taken.add(storage)
+        parameter.grad = value.to(parameter.dtype, copy=not own, memory_format=torch.contiguous_format)

@@ -1,0 +1,71 @@
+"""Losses, and what they send into the top-down network.
+
+The error pass begins with each sample's own loss derivative with respect to the outputs, not divided by the number of
+samples; Counter-Hebb updates take the mean.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+class CrossEntropy:
+    """Softmax cross-entropy; dL/do = softmax(o) - onehot(y)."""
+
+    def targets(self, answers: Tensor, n_classes: int) -> Tensor:
+        """Class ids, (B,), as they are."""
+        return answers
+
+    def value(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean over samples; outputs (B, C), targets (B,)."""
+        return functional.cross_entropy(outputs, targets)
+
+    def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """dL/do of each sample, (B, C)."""
+        onehot = functional.one_hot(targets, outputs.shape[-1])
+        return outputs.softmax(-1) - onehot.to(outputs.dtype)
+
+
+class _OnVectors:
+    """A loss whose targets are vectors."""
+
+    def targets(self, answers: Tensor, n_classes: int) -> Tensor:
+        """Class ids, (B,), one-hot, (B, C); for a single output 0 or 1, (B, 1)."""
+        return answers[..., None] if n_classes == 1 else functional.one_hot(answers, n_classes)
+
+
+class MeanSquaredError(_OnVectors):
+    """Mean over outputs of (o - y)^2; dL/do = 2 (o - y) / C."""
+
+    def value(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean over samples and outputs; both (B, C)."""
+        return functional.mse_loss(outputs, targets.to(outputs.dtype))
+
+    def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """dL/do of each sample, (B, C)."""
+        return (outputs - targets.to(outputs.dtype)) * (2 / outputs.shape[-1])
+
+
+class BinaryCrossEntropy(_OnVectors):
+    """Mean over outputs of the cross-entropy of sigmoid(o) and y; dL/do = (sigmoid(o) - y) / C."""
+
+    def value(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean over samples and outputs; both (B, C)."""
+        return functional.binary_cross_entropy_with_logits(outputs, targets.to(outputs.dtype))
+
+    def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """dL/do of each sample, (B, C)."""
+        return (outputs.sigmoid() - targets.to(outputs.dtype)) / outputs.shape[-1]
+
+
+Loss = CrossEntropy | MeanSquaredError | BinaryCrossEntropy
+
+LOSSES: dict[str, Loss] = {"cross-entropy": CrossEntropy(), "mse": MeanSquaredError(), "bce": BinaryCrossEntropy()}
+"""By the names of `ratenets.butd.config.LOSSES`."""
+
+
+def predictions(outputs: Tensor) -> Tensor:
+    """Which class the outputs, (B, C), say: the largest, or for a single one whether it is positive; (B,)."""
+    return (outputs[..., 0] > 0).long() if outputs.shape[-1] == 1 else torch.argmax(outputs, -1)
