@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from foundation.data.catalogue import IMAGE_FOLDER
+from foundation.data.decoding import decode_into, opened
 from foundation.data.resizing import shrink
 from foundation.data.space import check_memory
 from foundation.errors import RatespikeError, UsageError
@@ -27,9 +26,7 @@ if TYPE_CHECKING:
 DEFAULT_SIZE = 196
 """Pixels; what the paper's ImageNet runs see."""
 
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM")  # whatever a file's suffix says: one of ImageNet's .JPEG is a PNG
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")  # in any case
-CHUNK = 1024  # files that are handed to the threads at a time
 LONGEST = 20
 """Times its shorter side, an image's longer one: what a longer one has beyond is not resized, since it is cut off."""
 
@@ -111,30 +108,14 @@ def _files(part: Path, names: tuple[str, ...]) -> Files:
 
 def _decode_all(files: Files, size: int, progress: tqdm[None]) -> Labelled:
     images = np.empty((len(files), 3, size, size), np.uint8)
-
-    def decode_into(row: int) -> None:
-        images[row] = decode(files[row][0], size)
-
-    with ThreadPoolExecutor(os.cpu_count()) as threads:  # Pillow decodes without holding Python's lock
-        for start in range(0, len(files), CHUNK):
-            rows = range(start, min(start + CHUNK, len(files)))
-            for _ in threads.map(decode_into, rows):
-                progress.update()
+    decode_into(images, [path for path, _ in files], lambda path: decode(path, size), progress)
     return images, np.array([label for _, label in files], np.int64)
 
 
 def decode(path: Path, size: int) -> NDArray[np.uint8]:
     """One image as RGB, (3, size, size). Raises `RatespikeError` that names the file if it cannot be read."""
-    from PIL import Image
-
-    try:
-        if path.exists() and not path.is_file():  # opening a pipe would wait for its writer
-            raise RatespikeError(f"{path}: cannot be read as an image (not a plain file)")
-        with Image.open(path, formats=FORMATS) as opened:
-            image = shrink(_middle(opened.convert("RGB")), size)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        reason = " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
-        raise RatespikeError(f"{path}: cannot be read as an image ({reason})") from None
+    with opened(path) as whole:
+        image = shrink(_middle(whole), size)
     left, top = round((image.width - size) / 2), round((image.height - size) / 2)
     square = image.crop((left, top, left + size, top + size))
     return np.asarray(square).transpose(2, 0, 1)

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.nn.grad import conv2d_weight
 
 from foundation.errors import UsageError
 from ratenets.butd.config import WeightConfig
@@ -44,8 +43,8 @@ class Conv2d(Layer):
     """Cross-correlation upwards, the transposed convolution downwards.
 
     W is (out, in / groups, k, k), and V has the same layout; tied: V = W. b is one number for each map above, c one
-    for each map below. dW = weight gradient of a convolution with input bu and output gradient td, over the number of
-    samples; db = <sum of td over places>, dV = dW, dc = <sum of bu over places>.
+    for each map below. dW = weight gradient of a convolution with input bu and output gradient td, mean over samples;
+    db = <sum of td over places>, dV = dW, dc = <sum of bu over places>.
 
     Args:
         inputs: maps below.
@@ -101,15 +100,20 @@ class Conv2d(Layer):
         return functional.conv_transpose2d(td, V, bias, self.stride, self.padding, extra, self.groups, self.dilation)
 
     def counter_hebb(self, bu: Tensor, td: Tensor) -> Mapping[str, Tensor]:
-        dW = conv2d_weight(
-            bu.to(td.dtype), self.W.shape, td, self.stride, self.padding, self.dilation, self.groups
-        ) / len(bu)
-        return with_parameters(self, W=dW, b=lambda: _per_map(td), V=dW, c=lambda: _per_map(bu))
-
-
-def _per_map(activity: Tensor) -> Tensor:
-    """Sum over places, mean over samples: (B, C, H, W) to (C,)."""
-    return activity.sum((0, 2, 3)) / len(activity)
+        _, dW, db = torch.ops.aten.convolution_backward(  # what torch.nn.grad calls, and b's share in the same go
+            td,
+            bu.to(td.dtype),
+            self.W,
+            self.W.shape[:1],
+            self.stride,
+            self.padding,
+            self.dilation,
+            False,
+            (0, 0),
+            self.groups,
+            (False, True, self.b is not None),
+        )
+        return with_parameters(self, W=dW, b=db, V=dW, c=lambda: bu.sum((0, 2, 3)) / len(bu))
 
 
 class _Pool(Layer):

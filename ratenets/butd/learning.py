@@ -5,11 +5,11 @@ Both leave their values in `.grad`, added to what is there, for any optimiser of
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ratenets.butd.layers import Activities, Layer
 from ratenets.butd.losses import Loss
@@ -63,23 +63,23 @@ def counter_hebb(
         samples: with instructions if the network is guided.
         loss: of the outputs.
         share: factor of all values, the part of a step that these samples are.
-        noise: draws a factor for each update of a W or a V.
+        noise: draws a factor for each update of a weight, not of a bias.
         instruct: the instruction head learns, too, see `teach_instruction`.
 
     Returns: the mean loss.
     """
 
     def learn(layer: Layer, bu: Tensor, td: Tensor) -> None:
-        add_updates(layer, bu, td, noise)
+        add_updates(layer, bu, td, noise, share)
 
     attention = attention_of(network, samples)
     logits, activities = network.bottom_up(samples.images, attention)
     outputs = network.read(logits, samples.decoder)
-    errors = network.scatter(loss.error(outputs, samples.targets) * share, samples.decoder)
+    errors = network.scatter(loss.error(outputs, samples.targets) * (share / len(outputs)), samples.decoder)
     if instruct and attention is not None:
         error = network.send_back(errors, activities)
         worth = {
-            layer.name: error[layer.name] * layer.ascend(activities[layer.name], {}, attention) / len(errors)
+            layer.name: error[layer.name] * layer.ascend(activities[layer.name], {}, attention)
             for layer in network.gated_layers()
         }
         teach_instruction(network, samples, worth)
@@ -130,20 +130,42 @@ def teach_instruction(network: ButdNetwork, samples: Samples, worth: Activities)
             parameter.grad = value if parameter.grad is None else parameter.grad + value
 
 
-def add_updates(layer: Layer, bu: Tensor, td: Tensor, noise: Noise | None = None) -> None:
-    """Add a layer's Counter-Hebb values to the `.grad` of those of its parameters that learn."""
+def add_updates(layer: Layer, bu: Tensor, td: Tensor, noise: Noise | None = None, share: float = 1.0) -> None:
+    """Add a layer's Counter-Hebb values to the `.grad` of those of its parameters that learn.
+
+    td has `share` in it already; a TD bias, which learns from bu alone, has not.
+    """
+    values = dict(layer.counter_hebb(bu, td))
+    if share != 1 and "c" in values:
+        values["c"] = values["c"] * share
+    add_values({layer.get_parameter(name): value for name, value in values.items()}, noise)
+
+
+def add_values(values: Mapping[nn.Parameter, Tensor], noise: Noise | None = None) -> None:
+    """Add values to the `.grad` of those parameters that learn, each in storage of its own."""
     taken: set[int] = set()
-    for name, value in layer.counter_hebb(bu, td).items():
-        parameter = layer.get_parameter(name)
+    for parameter, value in values.items():
         if not parameter.requires_grad:
             continue
-        if noise is not None and name in ("W", "V"):
+        if noise is not None and parameter.dim() > 1:
             value = value * noise()
         if parameter.grad is not None:
             parameter.grad += value
             continue
         # W and V must not share storage: what is added to the one, or clipped, would change the other, too.
         storage = value.untyped_storage().data_ptr()
-        own = value.is_contiguous() and storage not in taken
+        own = storage not in taken and value.stride() == parameter.stride()
         taken.add(storage)
-        parameter.grad = value.to(parameter.dtype, copy=not own, memory_format=torch.contiguous_format)
+        parameter.grad = value.to(parameter.dtype) if own else torch.empty_like(parameter).copy_(value)
+
+
+@torch.no_grad()
+def counter_hebb_values(network: ButdNetwork, samples: Samples, loss: Loss) -> tuple[Tensor, dict[str, Tensor]]:
+    """The mean loss, and Counter-Hebb update values by the parameters' names: `counter_hebb` as a pure function.
+
+    It takes more memory, since the activities of both passes are there at the same time.
+    """
+    logits, bu = network.bottom_up(samples.images, attention_of(network, samples))
+    outputs = network.read(logits, samples.decoder)
+    error = network.send_back(network.scatter(loss.error(outputs, samples.targets), samples.decoder), bu)
+    return loss.value(outputs, samples.targets), network.counter_hebb(bu, error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -163,8 +163,13 @@ class ButdNetwork(nn.Module):
             f"{layer.name}.{name}": value
             for layer in self.layers()
             if layer.name in error
-            for name, value in layer.counter_hebb(bottom_up[layer.name], error[layer.name]).items()
+            for name, value in self._updates(layer, bottom_up, error).items()
         }
+
+    @staticmethod
+    def _updates(layer: Layer, bottom_up: Activities, error: Activities) -> Mapping[str, Tensor]:
+        td = error[layer.name]
+        return layer.counter_hebb(bottom_up[layer.name], td / len(td))
 
     def forward(self, images: Tensor, instruction: Tensor | None = None, decoder: Tensor | None = None) -> Tensor:
         """Logits, (B, C), of images, (B, *image_shape).

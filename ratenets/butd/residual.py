@@ -59,7 +59,7 @@ class BatchNorm2d(Layer):
 
     def counter_hebb(self, bu: Tensor, td: Tensor) -> Mapping[str, Tensor]:
         normalised, _ = self._normalised(bu)
-        return {"bu.weight": (td * normalised).sum(PLACES) / len(td), "bu.bias": td.sum(PLACES) / len(td)}
+        return {"bu.weight": (td * normalised).sum(PLACES), "bu.bias": td.sum(PLACES)}
 
 
 class Normed(Layer):

@@ -27,7 +27,8 @@ from ratenets.lpl.encoders import Encoder
 from ratenets.lpl.material import Labelled, Material, divide
 from ratenets.lpl.network import LPLNetwork
 from ratenets.lpl.sources import Batch, ImageSource, Source, prepare
-from ratenets.run import MemoryFullError, out_of_memory, rehearse, train
+from ratenets.rehearsal import fit
+from ratenets.run import out_of_memory
 from ratenets.run_folder import CHECKPOINT, CONFIG, load_weights, open_run
 
 UNDECAYED = ("bias", "bn", "norm")
@@ -231,44 +232,16 @@ def train_with(
         RatespikeError: the batch does not fit into the memory; the message says which would. See also `train`.
     """
     begun = resume and folder is not None and (folder / CHECKPOINT).is_file()
-    learner = _rehearsed(learner_of, without_start(config) if begun else config)
-    if learner is None:  # outside of the handler, whose traceback would keep the memory
-        raise _too_large(learner_of, config)
-    if folder is not None:
-        open_lpl(folder, config, resume=resume)
-    history = train(learner, config.run, folder, resume=resume, label=label)
+    learner, history = fit(
+        lambda changed: learner_of(without_start(changed) if begun else changed),
+        config,
+        folder,
+        resume=resume,
+        label=label,
+        open_folder=lambda path: open_lpl(path, config, resume=resume),
+        least=2,
+    )
     return learner.network.encoder, history
-
-
-def _rehearsed(learner_of: Callable[[LPLConfig], LPLLearner], config: LPLConfig) -> LPLLearner | None:
-    """A learner whose step fits into the memory; None if it does not.
-
-    Raises:
-        RatespikeError: not even what it learns from does.
-    """
-    try:
-        learner = learner_of(config)
-    except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
-            raise
-        raise MemoryFullError(f"{config.data}: the images do not fit into the memory of {config.run.device}") from None
-    try:
-        rehearse(learner)
-    except MemoryFullError:
-        return None
-    return learner
-
-
-def _too_large(learner_of: Callable[[LPLConfig], LPLLearner], config: LPLConfig) -> MemoryFullError:
-    """Find the largest batch that fits, by halves, and say so; several processes are not asked again."""
-    size, asked, where = config.batch_size // 2, config.batch_size, config.run.device
-    while size >= 2 and ranks() == 1:
-        if _rehearsed(learner_of, replace(config, batch_size=size)) is not None:
-            return MemoryFullError(f"batch_size: {asked} images do not fit into the memory of {where}; {size} would")
-        size //= 2
-    if ranks() > 1:
-        return MemoryFullError(f"batch_size: {asked} images do not fit into the memory of {ranks()} processes")
-    return MemoryFullError("batch_size: not even a batch of 2 fits into the memory; take a narrower network")
 
 
 def run_config(folder: Path, device: str = "cpu") -> LPLConfig:

@@ -35,7 +35,7 @@ class Gain(Layer):
         return self.g * td
 
     def counter_hebb(self, bu: Tensor, td: Tensor) -> dict[str, Tensor]:
-        return {"g": (bu * td).sum((0, 2, 3), keepdim=True)[0] / len(bu)}
+        return {"g": (bu * td).sum((0, 2, 3), keepdim=True)[0]}
 
 
 def plain(conv: Conv2d) -> Conv2d:

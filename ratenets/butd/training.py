@@ -1,0 +1,276 @@
+"""Training a bottom-up / top-down network: the learner that the run engine trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from foundation import config as configs
+from foundation.errors import RatespikeError, UsageError
+from foundation.seeds import derive, numpy_generator
+from ratenets.butd.builders import build_network
+from ratenets.butd.config import ButdConfig
+from ratenets.butd.existing import load_weights
+from ratenets.butd.learning import Samples, backprop, counter_hebb
+from ratenets.butd.losses import LOSSES, predictions
+from ratenets.butd.material import TaskImages, load_task_images, normalised
+from ratenets.butd.networks import ButdNetwork
+from ratenets.butd.parallel import Step
+from ratenets.butd.subnetworks import alignment
+from ratenets.distributed import rank, ranks, share
+from ratenets.rehearsal import fit
+from ratenets.run import out_of_memory
+from ratenets.run_folder import CHECKPOINT, CONFIG, open_run
+from ratenets.run_folder import load_weights as load_checkpoint
+
+TEST_BATCH = 1000
+"""Images at a time where nothing learns."""
+
+
+class ButdLearner:
+    """Counter-Hebb learning or backprop, guided or not; a `ratenets.run.Learner`."""
+
+    def __init__(self, config: ButdConfig, material: TaskImages) -> None:
+        """Build the network on the device of the run, and put the images there, as bytes."""
+        self.config, self.material = config, material
+        self.device = config.run.torch_device()
+        self.network = initial_network(config, material).to(self.device, config.run.dtype)
+        freeze(self.network, config)
+        self.loss = LOSSES[config.loss]
+        self.optimizer = optimizer(config, self.network)
+        self._train = self._placed(material.train_images, material.train_labels)
+        self._test = self._placed(material.test_images, material.test_labels)
+        self.steps_per_epoch = -(-len(material.train_images) // config.batch_size)
+        self._drawn: tuple[int, Tensor, Tensor] | None = None
+        self._whole = Step(self.network, self.loss, config) if ranks() > 1 or config.run.compile else None
+
+    def _placed(self, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        return torch.from_numpy(images).to(self.device), torch.from_numpy(labels).to(self.device)
+
+    def learning_rate(self, epoch: int) -> float:
+        """It decays exponentially from epoch to epoch."""
+        return self.config.learning_rate * self.config.lr_decay**epoch
+
+    def step(self, epoch: int, index: int) -> Mapping[str, Tensor]:
+        self.network.train()
+        self.optimizer.zero_grad()
+        rows, task = self._batch(epoch, index)
+        n_tasks = len(self.material.tasks.names)
+        every = range(n_tasks) if self.config.all_tasks else [None]
+        losses = []
+        for number in every:
+            asked = task if number is None else torch.full_like(task, number)
+            with self.config.run.autocast():
+                losses.append(self._learn(self.samples(self._train, rows, asked), 1 / len(every), epoch, index))
+        return {"loss": torch.stack(losses).mean()}
+
+    def _learn(self, samples: Samples, part: float, epoch: int, index: int) -> Tensor:
+        """Add the values of these samples, a part of the step, to every `.grad`; return their mean loss."""
+        config = self.config
+        if self._whole is not None:
+            return self._whole.learn(samples, self._size(index), part, self._noise(epoch, index))
+        if config.learning == "backprop":
+            return backprop(self.network, samples, self.loss, share=part, instruct=config.train_instruction)
+        return counter_hebb(
+            self.network,
+            samples,
+            self.loss,
+            share=part,
+            noise=self._noise(epoch, index),
+            instruct=config.train_instruction,
+        )
+
+    def _noise(self, epoch: int, index: int) -> Callable[[], float] | None:
+        spread = self.config.weights.update_noise
+        generator = numpy_generator(self.config.run.seed, "update noise", epoch, index) if spread else None
+        return None if generator is None else lambda: 1 + spread * generator.standard_normal()
+
+    def _batch(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
+        """Which images a step sees, and which task each has there: one at random, anew in every epoch."""
+        if self._drawn is None or self._drawn[0] != epoch:
+            n, seed = len(self.material.train_images), self.config.run.seed
+            order = torch.from_numpy(numpy_generator(seed, "order", epoch).permutation(n))
+            drawn = torch.from_numpy(
+                numpy_generator(seed, "tasks", epoch).integers(len(self.material.tasks.names), size=n)
+            )
+            self._drawn = (epoch, order.to(self.device), drawn.to(self.device))
+        _, rows, tasks = self._drawn
+        first, mine = index * self.config.batch_size, share(self._size(index))
+        batch = slice(first + mine.start, first + mine.stop)
+        return rows[batch], tasks[batch]
+
+    def _size(self, index: int) -> int:
+        """Images of a step: all processes' together."""
+        return min(self.config.batch_size, len(self.material.train_images) - index * self.config.batch_size)
+
+    def samples(self, part: tuple[Tensor, Tensor], rows: Tensor | slice, task: Tensor) -> Samples:
+        """Images of a part of the dataset, each with one of its tasks."""
+        images, labels = part[0][rows], part[1][rows]
+        tasks, material = self.material.tasks, self.material
+        targets = self.loss.targets(tasks.answers(labels, task), material.n_classes)
+        return Samples(
+            normalised(images, material.mean, material.std, self.config.run.dtype),
+            targets,
+            tasks.instructions(labels, task) if self.config.guided else None,
+            task if self.config.multi_decoder else None,
+        )
+
+    def evaluate(self, epoch: int) -> Mapping[str, float]:
+        """Accuracy of every task and mean loss, on train and test images, and how well W and V are aligned, if due."""
+        every = self.config.evaluate_every
+        if not every or ((epoch + 1) % every and epoch + 1 < self.config.run.epochs):
+            return {}
+        found = {**self.accuracies("train", self._train), **self.accuracies("test", self._test)}
+        return found | {f"alignment/{layer}": value for layer, value in alignment(self.network).items()}
+
+    @torch.no_grad()
+    def accuracies(self, name: str, part: tuple[Tensor, Tensor]) -> dict[str, float]:
+        """Accuracy (0 to 1) of every task under "NAME/TASK", and the mean loss under "NAME/loss"."""
+        self.network.eval()
+        names, n = self.material.tasks.names, len(part[0])
+        right, losses = torch.zeros(len(names), device=self.device), torch.zeros((), device=self.device)
+        for start in range(0, n, TEST_BATCH):
+            rows = slice(start, min(start + TEST_BATCH, n))
+            for number in range(len(names)):
+                task = torch.full((rows.stop - rows.start,), number, device=self.device)
+                samples = self.samples(part, rows, task)
+                with self.config.run.autocast():
+                    logits = self.network(samples.images, samples.instruction, samples.decoder).to(samples.images.dtype)
+                answers = self.material.tasks.answers(part[1][rows], task)
+                right[number] += (predictions(logits) == answers).sum()
+                losses += self.loss.value(logits, samples.targets) * len(logits)
+        found = dict(zip([f"{name}/{task_name}" for task_name in names], (right / n).tolist(), strict=True))
+        return {**found, f"{name}/loss": float(losses) / (n * len(names))}
+
+
+def optimizer(config: ButdConfig, network: ButdNetwork) -> torch.optim.Optimizer:
+    """Adam or SGD on all that learns, with the decay of weights inside."""
+    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(
+            learning, lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
+        )
+    return torch.optim.Adam(learning, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+
+
+def freeze(network: ButdNetwork, config: ButdConfig) -> None:
+    """Take what never learns out of learning: the instruction head, unless asked for; with backprop, V and c."""
+    if network.instruction is not None and not config.train_instruction:
+        network.instruction.requires_grad_(False)
+    for name, parameter in network.named_parameters():
+        if config.learning == "backprop" and name.endswith((".V", ".c")) and not name.startswith("instruction."):
+            parameter.requires_grad_(False)
+
+
+def initial_network(config: ButdConfig, material: TaskImages) -> ButdNetwork:
+    """The network of a configuration as its training begins, on the CPU.
+
+    Raises:
+        RatespikeError: it does not fit into the memory, or the weights to begin with cannot be read.
+    """
+    tasks = material.tasks
+    try:
+        network = build_network(
+            config.network,
+            config.weights,
+            material.image_shape,
+            material.n_classes,
+            derive(config.run.seed, "weights"),
+            decoders=len(tasks.names) if config.multi_decoder else 1,
+            instruction=tasks.size if config.guided else 0,
+        )
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        raise RatespikeError("the network does not fit into memory; take fewer units, or smaller images") from None
+    if config.initial_weights:
+        load_weights(Path(config.initial_weights).expanduser(), network)
+    return network
+
+
+def open_butd(folder: Path, config: ButdConfig, *, resume: bool, write: bool = True) -> None:
+    """`open_run`, by the first of several processes; without `write` nothing is written yet."""
+    if rank() == 0:
+        open_run(folder, config, resume=resume, write=write)
+
+
+def check_processes(config: ButdConfig) -> None:
+    """Refuse what several processes, or a compiled step, cannot train.
+
+    Raises:
+        UsageError: batch norm, whose statistics would be of a share of the batch; a learning instruction head.
+    """
+    several = "several processes" if ranks() > 1 else "torch.compile" if config.run.compile else ""
+    if several:
+        for name, on in (("network.norm", config.network.norm), ("train_instruction", config.train_instruction)):
+            if on:
+                raise UsageError(f"{name}: does not go with {several}")
+
+
+def train_butd(
+    config: ButdConfig, material: TaskImages, folder: Path | None = None, *, resume: bool = False, label: str = "BU-TD"
+) -> tuple[ButdNetwork, list[dict[str, Any]]]:
+    """Train a network; return it with its metrics by epoch: "loss", and where due "test/TASK" (accuracy, 0 to 1), ... .
+
+    With `folder`, the run is kept there (see `ratenets.run`), and `resume` goes on with one that was stopped.
+
+    Raises:
+        RatespikeError: see `ratenets.rehearsal.fit` and `ratenets.run.train`.
+    """
+    check_processes(config)
+    begun = resume and folder is not None and (folder / CHECKPOINT).is_file()
+    learner, history = fit(
+        lambda changed: ButdLearner(replace(changed, initial_weights="") if begun else changed, material),
+        config,
+        folder,
+        resume=resume,
+        label=label,
+        open_folder=lambda path: open_butd(path, config, resume=resume),
+    )
+    return learner.network, history
+
+
+class Trained(NamedTuple):
+    """A trained network, its configuration on the device at hand, and what it learned from."""
+
+    network: ButdNetwork
+    config: ButdConfig
+    material: TaskImages
+
+
+def run_config(folder: Path, device: str = "cpu") -> ButdConfig:
+    """The settings of a run, for a device at hand.
+
+    Raises:
+        RatespikeError: the folder is no run, or there is no such device.
+    """
+    path = folder / CONFIG
+    config = configs.loads(ButdConfig, configs.read_text(path), str(path))
+    config = replace(config, run=replace(config.run, device=device))
+    config.run.torch_device()
+    return config
+
+
+def load_butd(folder: Path, *, root: Path | None = None, device: str = "cpu") -> Trained:
+    """Load a run, wherever it was trained, with its dataset.
+
+    Args:
+        folder: of the run.
+        root: of the datasets.
+        device: where the network is to be.
+
+    Raises:
+        RatespikeError: the folder is no run, its checkpoint is damaged or of another network, the data are missing.
+    """
+    config = run_config(folder, device)
+    material = load_task_images(config, root)
+    network = initial_network(replace(config, initial_weights=""), material)
+    load_checkpoint(folder, network)
+    return Trained(network.to(config.run.torch_device(), config.run.dtype).eval(), config, material)
