@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from foundation.config import differences_of
 from foundation.errors import UsageError
 from foundation.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, letter, panels, styled
+from ratenets.conditions import IRRELEVANT, grouped, label
 from ratenets.evaluation.report import RunReport
 
 Values = NDArray[np.float64]
@@ -30,8 +31,6 @@ STYLES: Mapping[str, tuple[str, str]] = {  # colour and marker
 OTHERS = ((SKY, "X"), ("#332288", "<"), ("#882255", ">"), ("#999933", "*"), ("#44AA99", "h"), ("#661100", "p"))
 """Of conditions without a style of their own, in the order in which they come."""
 
-IRRELEVANT = ("run.seed", "run.device", "run.compile", "run.checkpoint_every", "readout_every")
-"""Settings that make no other condition."""
 RELEVANT_UNTRAINED = ("data", "downsample_images", "held_out", "encoder", "initial_weights", "views.kind")
 """Of a network that has learned nothing, those that do."""
 
@@ -102,15 +101,7 @@ def conditions_of(reports: Sequence[RunReport]) -> list[Condition]:
     differ.
     """
     _check(reports)
-    groups: dict[str, list[list[RunReport]]] = {}
-    for report in reports:
-        same = groups.setdefault(_name(report), [])
-        for runs in same:
-            if not _differences(runs[0], report):
-                _add(runs, report)
-                break
-        else:
-            same.append([report])
+    groups = grouped(reports, _name, lambda report: report.origin, _differences)
     order = [*(name for name in STYLES if name in groups), *(name for name in groups if name not in STYLES)]
     others = iter(OTHERS * (1 + len(reports) // len(OTHERS)))
     budgets = {report.origin.epochs for report in reports if not report.origin.untrained}
@@ -119,8 +110,8 @@ def conditions_of(reports: Sequence[RunReport]) -> list[Condition]:
     for name in order:
         for number, runs in enumerate(groups[name]):
             style = STYLES[name] if name in STYLES and not number else next(others)
-            label = _label(name, runs[0], groups[name], [] if runs[0].origin.untrained else unequal)
-            conditions.append(Condition(label, style, runs))
+            names = [] if runs[0].origin.untrained else unequal
+            conditions.append(Condition(_label(name, runs[0], groups[name], names), style, runs))
     return conditions
 
 
@@ -140,19 +131,12 @@ def _name(report: RunReport) -> str:
     return UNTRAINED if report.origin.untrained else report.origin.name
 
 
-def _add(runs: list[RunReport], report: RunReport) -> None:
-    for run in runs:
-        if run.origin.seed == report.origin.seed:
-            raise UsageError(f"{run.origin.run} and {report.origin.run}: the same network, {_name(report)}, twice")
-    runs.append(report)
-
-
 def _differences(one: RunReport, other: RunReport) -> list[str]:
     """Settings in which two networks differ, but for the seed."""
     names = differences_of(_settings(one), _settings(other))
     if one.origin.untrained:
         names = [n for n in names if any(n == r or n.startswith(f"{r}.") for r in RELEVANT_UNTRAINED)]
-    names = [name for name in names if name not in IRRELEVANT]
+    names = [name for name in names if name not in (*IRRELEVANT, "readout_every")]
     return names or ["layers"] * ([x.name for x in one.layers] != [x.name for x in other.layers])
 
 
@@ -162,18 +146,8 @@ def _settings(report: RunReport) -> dict[str, Any]:
 
 def _label(name: str, run: RunReport, same: Sequence[Sequence[RunReport]], names: Sequence[str]) -> str:
     """The name, and the values of `names` and of all settings in which conditions of this name differ."""
-    names = sorted({*names, *(n for other in same for n in _differences(run, other[0]))})
-    values = []
-    if "epochs" in names and "run.epochs" in names:
-        names.remove("run.epochs")  # those that are done count
-    for path in names:
-        value: Any = {**_settings(run), "layers": len(run.layers)}
-        for part in path.split("."):
-            value = value.get(part, "none") if isinstance(value, dict) else "none"
-        word = path.rpartition(".")[2].replace("_", " ")
-        values.append(f"{value} {word}" if word in ("epochs", "layers") else f"{word} {value}")
-    short = name.removeprefix("LPL, ")
-    return f"{short} ({', '.join(values)})" if values else short
+    every = {*names, *(n for other in same for n in _differences(run, other[0]))}
+    return label(name.removeprefix("LPL, "), {**_settings(run), "layers": len(run.layers)}, every)
 
 
 def _line(axis: Axes, condition: Condition, values: Values) -> None:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import time
-from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -19,8 +15,6 @@ from torch import Tensor
 
 from foundation.data.images import ImageSet
 from foundation.errors import UsageError
-from foundation.files import check_target, write_json
-from foundation.progress import bar
 from ratenets.lpl.config import LPLConfig
 from ratenets.lpl.encoders import Encoder, EncoderConfig
 from ratenets.lpl.training import LPLLearner
@@ -29,9 +23,10 @@ from ratenets.sequences.augmentation import DEFAULT_VIEWS, ViewConfig
 from spiking.network import InputSpikes, NetworkConfig, draw_wiring, variations
 from spiking.stimuli import paper_rates
 
+from . import benchmark_butd
 from .options import device_option
+from .racing import Timed, race, racing_options, report, write
 
-Timed = Callable[[], object]
 W_BENCHMARK = 0.5
 
 
@@ -40,25 +35,10 @@ def command() -> None:
     """Measure speed against a peer in the same run, on one thread. Ratios travel between machines, seconds do not."""
 
 
-def _options(run: Callable[..., None]) -> Callable[..., None]:
-    run = click.option(
-        "--json", "json_file", type=click.Path(path_type=Path), callback=_target, help="write the numbers here, too"
-    )(run)
-    return click.option("--repeats", type=int, default=15, show_default=True, help="rounds; the median is reported")(
-        run
-    )
-
-
-def _target(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
-    if value is not None:
-        check_target(value)
-    return value
-
-
 @command.command(short_help="LPL step against end-to-end passes.")
 @device_option
 @click.option("--precision", default="float32", show_default=True, help="float32, or bfloat16 products")
-@_options
+@racing_options
 def deep(device: str, precision: str, repeats: int, json_file: Path | None) -> None:
     """One step of layer-local LPL (views, losses, local gradients, Adam) against a bare end-to-end forward and
     backward pass of the same encoder on the same two views.
@@ -88,8 +68,8 @@ def deep(device: str, precision: str, repeats: int, json_file: Path | None) -> N
             "LPL": partial(_step, learner),
             "LPL, one graph": partial(_step, graph),
         }
-        rows[name] = _race(functions, repeats, where, name)
-    _report("deep", rows, "end to end", "ms per step", 1e3, json_file)
+        rows[name] = race(functions, repeats, where, name)
+    report("deep", rows, "end to end", "ms per step", 1e3, json_file)
     for name in on_gpu.keys() & rows.keys():
         click.echo(f"{name}: {40_000 / 1024 * rows[name]['LPL']:.2f} s per epoch of CIFAR-10 (40,000 images)")
 
@@ -109,7 +89,7 @@ def _end_to_end(network: Encoder, x: Tensor, run: RunConfig) -> None:
 
 @command.command(short_help="Converted network against a bare snnTorch loop.")
 @device_option
-@_options
+@racing_options
 def bridge(device: str, repeats: int, json_file: Path | None) -> None:
     """The converted network in snnTorch and in Brian2 against a bare snnTorch loop over the same layers (64-4x64-10,
     T = 32, 100 images), and against one image at a time.
@@ -154,14 +134,14 @@ def bridge(device: str, repeats: int, json_file: Path | None) -> None:
     if where.type == "cpu":
         functions["ours, Brian2 (numpy)"] = lambda: brian.simulate(network, images, steps)
     with code_generation("numpy"):
-        rows = {"100 images": _race(functions, repeats, where, "bridge")}
-    _report("bridge", rows, "bare snnTorch loop", "ms per 100 images", 1e3, json_file)
+        rows = {"100 images": race(functions, repeats, where, "bridge")}
+    report("bridge", rows, "bare snnTorch loop", "ms per 100 images", 1e3, json_file)
 
 
 @command.command(short_help="Spiking plasticity against the same networks without it, and torch against Brian2.")
 @device_option
 @click.option("--networks", type=int, default=64, show_default=True, help="size of the batch in torch")
-@_options
+@racing_options
 def spike(device: str, networks: int, repeats: int, json_file: Path | None) -> None:
     """Plastic spiking networks in Brian2 and in torch, on one core (or, with --device, torch on a GPU).
 
@@ -182,17 +162,17 @@ def spike(device: str, networks: int, repeats: int, json_file: Path | None) -> N
         runs = _torch_networks(where, networks)
         if where.type == "cpu":
             with code_generation("numpy"):
-                rows["layer, 500 steps"] = _race(_layer(), repeats, where, "layer")
-            _report("spike", rows, "without plasticity", "ms per step", 1e3 / 500, None)
+                rows["layer, 500 steps"] = race(_layer(), repeats, where, "layer")
+            report("spike", rows, "without plasticity", "ms per step", 1e3 / 500, None)
             if compiler() is not None:
                 runs = {**_brian_networks(programs), **runs}
-        seconds = _race({name: run for name, (run, _) in runs.items()}, repeats, where, "network")
+        seconds = race({name: run for name, (run, _) in runs.items()}, repeats, where, "network")
     unit = "network-seconds per " + ("CPU-second" if where.type == "cpu" else "second")
     for name, (_, simulated) in runs.items():
         click.echo(f"{name:44} {simulated / seconds[name]:10.1f} {unit}")
     rows["network, 1 s"] = {name: seconds[name] / simulated for name, (_, simulated) in runs.items()}
     if json_file is not None:
-        _write("spike", rows, "without plasticity", json_file)
+        write("spike", rows, "without plasticity", json_file)
 
 
 def _layer() -> dict[str, Timed]:
@@ -267,42 +247,4 @@ def _torch_networks(where: torch.device, networks: int) -> dict[str, Simulated]:
     return runs
 
 
-def _race(functions: Mapping[str, Timed], repeats: int, device: torch.device, label: str) -> dict[str, float]:
-    """Median seconds of each, taken in turns so that a busy machine hits all alike; CPU seconds on a CPU."""
-    if repeats < 1:
-        raise UsageError(f"--repeats: must be at least 1, got {repeats}")
-    torch.set_num_threads(1)
-    clock = _cpu_time if device.type == "cpu" else time.perf_counter
-    seconds: dict[str, list[float]] = {name: [] for name in functions}
-    for round_number in bar(range(-1, repeats), label=label, unit="round"):
-        for name, function in functions.items():
-            start = clock()
-            function()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            if round_number >= 0:  # the round before is to warm up
-                seconds[name].append(clock() - start)
-    return {name: float(np.median(times)) for name, times in seconds.items()}
-
-
-def _cpu_time() -> float:
-    """Of this process and of those it has waited for, in s; only the latter come in ticks of 10 ms."""
-    times = os.times()
-    return time.process_time() + times.children_user + times.children_system
-
-
-def _report(
-    name: str, rows: Mapping[str, Mapping[str, float]], peer: str, unit: str, scale: float, json_file: Path | None
-) -> None:
-    click.echo(f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}, one thread")
-    for setting, times in rows.items():
-        for entry, seconds in times.items():
-            click.echo(
-                f"{setting:34} {entry:28} {scale * seconds:10.3f} {unit}   {seconds / times[peer]:7.2f} x {peer}"
-            )
-    if json_file is not None:
-        _write(name, rows, peer, json_file)
-
-
-def _write(name: str, rows: Mapping[str, Mapping[str, float]], peer: str, json_file: Path) -> None:
-    write_json(json_file, {"benchmark": name, "peer": peer, "seconds": {k: dict(v) for k, v in rows.items()}})
+command.add_command(benchmark_butd.command, "butd")

@@ -13,6 +13,9 @@ from foundation.errors import RatespikeError
 
 # Idle threads that spin, as OpenMP's do by default, stall everything where another program has the other cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault(
+    "KINETO_LOG_LEVEL", "99"
+)  # torch's profiler, which `benchmark butd` asks for memory, is talkative
 
 COMMANDS = {  # name: (module, what `--help` says)
     "demo": ("ratespike.demo", "The whole tour on bundled data, with a report at the end."),

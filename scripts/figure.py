@@ -79,6 +79,12 @@ FIGURES = {
         "how a swapped world changes what neurons prefer (Fig. 4)",
         "files of `ratespike deep swap`",
     ),
+    "butd": Recipe(
+        "ratenets.butd.results:read_results",
+        "ratenets.butd.plots:butd",
+        "accuracy by task, sub-networks by layer, alignment of W and V in BU-TD networks",
+        "files results.json of `ratespike deep butd`; several seeds of a condition are pooled",
+    ),
     "augmentations": Recipe(
         "ratenets.sequences.plots:read_views",
         "ratenets.sequences.plots:augmentations",

@@ -28,7 +28,7 @@ class NetworkConfig:
     )
     embedding: int = setting(0, "units between instruction and core; 0: none")
     norm: bool = setting(False, "batch norm in a resnet18, one for each direction")
-    bias: bool = setting(True, "bottom-up biases (fc, simple, conv)")
+    bias: bool = setting(True, "bottom-up biases; in ResNets of the heads alone")
     td_bias: bool = setting(False, "top-down biases, which the attention pass alone adds")
 
     def __post_init__(self) -> None:
@@ -80,8 +80,12 @@ class ButdConfig:
     data: str = setting("digits", "name of the dataset; multi-NAME: two images of it in one; celeba: attributes")
     train_images: int = setting(0, "train on this many images, the first ones; 0: all")
     image_size: int = setting(0, "resize images to this many px on their shorter side; 0: leave them")
-    task: str = setting("", "left/right or left/right-of (multi-NAME), attribute (celeba); none: what the data has")
-    guided: bool = setting(False, "an attention pass selects each sample's sub-network by its instruction")
+    task: str = setting(
+        "", "left/right or left/right-of (multi-NAME), attribute (celeba), class; none: what the data has first"
+    )
+    guided: bool = setting(
+        False, "an attention pass selects each sample's sub-network by its instruction; for datasets with several tasks"
+    )
     multi_decoder: bool = setting(False, "a prediction head for each task")
     all_tasks: bool = setting(False, "every sample learns all its tasks in a step, not one at random")
     train_instruction: bool = setting(False, "the instruction head learns, too (not in the paper)")
@@ -115,13 +119,30 @@ class ButdConfig:
         if self.learning == "backprop" and self.weights.update_noise:
             raise UsageError("weights.update_noise: is of Counter-Hebb updates, not of backprop's")
 
+    @property
+    def name(self) -> str:
+        """What the run is, in words: how it learns, its weights, and what it is asked."""
+        weights = self.weights
+        regime = f"{weights.regime}, feedback alignment" if weights.feedback_alignment else weights.regime
+        also = {
+            "noisy start": weights.start_noise,
+            "noisy updates": weights.update_noise,
+            "weight decay": self.weight_decay,
+            "guided": self.guided,
+            "a head for each task": self.multi_decoder,
+            "all tasks at once": self.all_tasks,
+            "learning instruction head": self.train_instruction,
+        }
+        rule = "Counter-Hebb" if self.learning == "counter-hebb" else "backprop"
+        return ", ".join([rule, regime, *(text for text, on in also.items() if on)])
+
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise UsageError(f"{name}: must be one of {', '.join(known)}, got '{value}'")
 
 
-_FC = {"network": {"kind": "fc"}}
+_FC = {"network": {"kind": "fc", "hidden": 500}}
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "mnist": {**_FC, "data": "mnist"},
@@ -131,7 +152,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "data": "multi-mnist",
         "guided": True,
         "learning": "backprop",
-        "network": {"kind": "simple", "hidden": 50, "embedding": 50},
+        "network": {"kind": "simple", "hidden": 50, "channels": [32, 32], "embedding": 50},
         "weights": {"regime": "tied"},
         "batch_size": 64,
         "learning_rate": 5e-4,
@@ -152,6 +173,18 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 """The reference's experiments, by the names of their files NAME_config.json; resnet is its plain config.json."""
 
 
+FOR_DATA: Mapping[str, str] = {
+    "mnist": "mnist",
+    "fashion-mnist": "fashion_mnist",
+    "cifar10": "cifar",
+    "multi-mnist": "multi_mnist",
+    "multi-fashion-mnist": "multi_mnist",
+    "multi-digits": "multi_mnist",
+    "celeba": "celeb_a",
+}
+"""Whose settings a dataset gets that is named without a preset."""
+
+
 def preset(name: str, **changes: Any) -> ButdConfig:
     """The settings of one of the reference's experiments.
 
@@ -161,3 +194,10 @@ def preset(name: str, **changes: Any) -> ButdConfig:
     _one_of("preset", name, tuple(PRESETS))
     values = {"run": {"epochs": 50}, **PRESETS[name]}
     return replace(from_mapping(ButdConfig, values, f"preset {name}"), **changes)
+
+
+def for_data(data: str) -> ButdConfig:
+    """The settings for a dataset: those of the reference's experiment with it, or with one like it."""
+    if data in FOR_DATA:
+        return preset(FOR_DATA[data], data=data)
+    return ButdConfig(data=data, run=RunConfig(epochs=50))

@@ -67,13 +67,13 @@ class ErrorPass:
     Attributes:
         bu: what entered the layers in the bottom-up pass before.
         td: where to note what enters them from above; None: nowhere.
-        learn: is called with a layer, its bu and its td; None: nothing learns.
+        learn: is called with a layer and its update values; None: nothing learns.
         keep: leave `bu` as it is; else each layer's activity is taken out of it, and its memory is free again.
     """
 
     bu: Activities
     td: Activities | None = None
-    learn: Callable[[Layer, Tensor, Tensor], None] | None = None
+    learn: Callable[[Layer, Mapping[str, Tensor]], None] | None = None
     keep: bool = True
 
     def enter(self, layer: Layer, td: Tensor) -> Tensor:
@@ -233,7 +233,7 @@ class Layer(nn.Module):
     def _learn(self, td: Tensor, through: ErrorPass) -> Tensor:
         bu = through.enter(self, td)
         if through.learn is not None:
-            through.learn(self, bu, td)
+            through.learn(self, self.counter_hebb(bu, td))
         return bu
 
 

@@ -69,8 +69,10 @@ def counter_hebb(
     Returns: the mean loss.
     """
 
-    def learn(layer: Layer, bu: Tensor, td: Tensor) -> None:
-        add_updates(layer, bu, td, noise, share)
+    def learn(layer: Layer, values: Mapping[str, Tensor]) -> None:
+        # td has the share in it; a TD bias, which learns from bu alone, has not.
+        shared = {name: value * share if name == "c" and share != 1 else value for name, value in values.items()}
+        add_values({layer.get_parameter(name): value for name, value in shared.items()}, noise)
 
     attention = attention_of(network, samples)
     logits, activities = network.bottom_up(samples.images, attention)
@@ -128,17 +130,6 @@ def teach_instruction(network: ButdNetwork, samples: Samples, worth: Activities)
     for parameter, value in zip(learning, values, strict=True):
         if value is not None:
             parameter.grad = value if parameter.grad is None else parameter.grad + value
-
-
-def add_updates(layer: Layer, bu: Tensor, td: Tensor, noise: Noise | None = None, share: float = 1.0) -> None:
-    """Add a layer's Counter-Hebb values to the `.grad` of those of its parameters that learn.
-
-    td has `share` in it already; a TD bias, which learns from bu alone, has not.
-    """
-    values = dict(layer.counter_hebb(bu, td))
-    if share != 1 and "c" in values:
-        values["c"] = values["c"] * share
-    add_values({layer.get_parameter(name): value for name, value in values.items()}, noise)
 
 
 def add_values(values: Mapping[nn.Parameter, Tensor], noise: Noise | None = None) -> None:

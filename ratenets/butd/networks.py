@@ -135,13 +135,15 @@ class ButdNetwork(nn.Module):
         self._return(errors, ErrorPass(bottom_up, seen), to_input)
         return seen
 
-    def learn(self, errors: Tensor, bottom_up: Activities, learn: Callable[[Layer, Tensor, Tensor], None]) -> None:
+    def learn(
+        self, errors: Tensor, bottom_up: Activities, learn: Callable[[Layer, Mapping[str, Tensor]], None]
+    ) -> None:
         """The error pass, in which each layer learns as soon as it is reached; `bottom_up` is used up.
 
         Args:
-            errors: as in `send_back`.
-            bottom_up: the activities of the bottom-up pass; the dictionary is empty afterwards.
-            learn: is called with each layer, what entered it from below, and what enters it from above.
+            errors: as in `send_back`, divided by the number of samples.
+            bottom_up: the activities of the bottom-up pass; what is used is taken out of it.
+            learn: is called with each layer and its update values, see `Layer.counter_hebb`.
         """
         self._return(errors, ErrorPass(bottom_up, learn=learn, keep=False), False)
 

@@ -41,6 +41,7 @@ class Parallel(nn.Module):
         super().__init__()
         self.network, self.loss = network, loss
         self.backprop = config.learning == "backprop"
+        self._reached = parameters_as_reached(network)
         self._values = config.run.compiled(counter_hebb_values)
         self._forward = config.run.compiled(self._mean_loss)
 
@@ -49,7 +50,7 @@ class Parallel(nn.Module):
         if self.backprop:
             return self._forward(samples)
         loss, values = self._values(self.network, samples, self.loss)
-        learning = {name: p for name, p in self.network.named_parameters() if p.requires_grad and name in values}
+        learning = {name: p for name, p in self._reached.items() if name in values}
         noisy = [
             values[name] * noise() if noise is not None and p.dim() > 1 else values[name]
             for name, p in learning.items()
@@ -60,6 +61,16 @@ class Parallel(nn.Module):
     def _mean_loss(self, samples: Samples) -> Tensor:
         logits, _ = self.network.bottom_up(samples.images, attention_of(self.network, samples))
         return self.loss.value(self.network.read(logits, samples.decoder), samples.targets)
+
+
+def parameters_as_reached(network: ButdNetwork) -> dict[str, nn.Parameter]:
+    """Parameters that learn, by name, as an error pass reaches them, the head's first: noise is drawn in this order."""
+    return {
+        f"{layer.name}.{name}": parameter  # again where a composite layer has it; its place is that of the first time
+        for layer in reversed(network.layers())
+        for name, parameter in layer.named_parameters()
+        if parameter.requires_grad
+    }
 
 
 class Step:
@@ -74,7 +85,7 @@ class Step:
         """Add the values of a batch to every `.grad`; return its mean loss.
 
         Args:
-            samples: this process's share of the batch; it may be empty on none.
+            samples: this process's share of the batch; on no process is it empty.
             batch: how many samples all processes have.
             part: factor of all values.
             noise: as of `counter_hebb`; the same draws on all processes.

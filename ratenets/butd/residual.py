@@ -12,8 +12,6 @@ from ratenets.butd.config import WeightConfig
 from ratenets.butd.convolution import Conv2d
 from ratenets.butd.layers import TIED, Activities, ErrorPass, Layer, Shape, by
 
-PLACES = (0, 2, 3)
-
 
 class BatchNorm2d(Layer):
     """Batch norm, one for each direction: `bu` upwards, and `td`, of its own, in the attention pass.
@@ -37,29 +35,38 @@ class BatchNorm2d(Layer):
         normalised: Tensor = self.bu(bu)
         return normalised
 
-    def _normalised(self, bu: Tensor) -> tuple[Tensor, Tensor]:
-        """What was normalised, at mean 0 and variance 1, and by how much it was scaled, (C, 1, 1)."""
-        norm = self.bu
-        if norm.training:
-            variance, mean = torch.var_mean(bu, PLACES, correction=0, keepdim=True)
-        else:
-            assert norm.running_mean is not None
-            assert norm.running_var is not None
-            mean, variance = norm.running_mean[:, None, None], norm.running_var[:, None, None]
-        scale = (variance + norm.eps).rsqrt()
-        return (bu - mean) * scale, scale
-
     def back(self, td: Tensor, bu: Tensor) -> Tensor:
-        scale = self.bu.weight[:, None, None]
-        normalised, steepness = self._normalised(bu)
-        if self.bu.training:  # mean and variance depend on every sample, too
-            shared = normalised * (td * normalised).mean(PLACES, keepdim=True)
-            td = td - td.mean(PLACES, keepdim=True) - shared
-        return scale * steepness * td
+        return self._adjoint(td, bu)[0]
 
     def counter_hebb(self, bu: Tensor, td: Tensor) -> Mapping[str, Tensor]:
-        normalised, _ = self._normalised(bu)
-        return {"bu.weight": (td * normalised).sum(PLACES), "bu.bias": td.sum(PLACES)}
+        _, *values = self._adjoint(td, bu)
+        return dict(zip(("bu.weight", "bu.bias"), values, strict=True))
+
+    def return_error(self, td: Tensor, through: ErrorPass) -> Tensor:
+        below, *values = self._adjoint(td, through.enter(self, td))
+        if through.learn is not None:
+            through.learn(self, dict(zip(("bu.weight", "bu.bias"), values, strict=True)))
+        return below
+
+    def _adjoint(self, td: Tensor, bu: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What leaves downwards, through `bu` at the batch's statistics, and the values of its scale and shift."""
+        norm, bu = self.bu, bu.to(td.dtype)
+        mean = deviation = None
+        if norm.training:  # once more what the bottom-up pass has found
+            _, mean, deviation = torch.native_batch_norm(bu, None, None, None, None, True, 0.0, norm.eps)
+        parts: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.native_batch_norm_backward(
+            td,
+            bu,
+            norm.weight,
+            norm.running_mean,
+            norm.running_var,
+            mean,
+            deviation,
+            norm.training,
+            norm.eps,
+            (True, True, True),
+        )
+        return parts
 
 
 class Normed(Layer):

@@ -123,10 +123,14 @@ class ButdLearner:
         )
 
     def evaluate(self, epoch: int) -> Mapping[str, float]:
-        """Accuracy of every task and mean loss, on train and test images, and how well W and V are aligned, if due."""
-        every = self.config.evaluate_every
-        if not every or ((epoch + 1) % every and epoch + 1 < self.config.run.epochs):
+        """What was `measured`, if it is due."""
+        every, after = self.config.evaluate_every, self.config.run.steps_in(epoch + 1, self.steps_per_epoch)
+        if not every or ((epoch + 1) % every and after):
             return {}
+        return self.measured()
+
+    def measured(self) -> dict[str, float]:
+        """Accuracy of every task and mean loss, on train and test images, and how well W and V are aligned."""
         found = {**self.accuracies("train", self._train), **self.accuracies("test", self._test)}
         return found | {f"alignment/{layer}": value for layer, value in alignment(self.network).items()}
 
@@ -135,7 +139,8 @@ class ButdLearner:
         """Accuracy (0 to 1) of every task under "NAME/TASK", and the mean loss under "NAME/loss"."""
         self.network.eval()
         names, n = self.material.tasks.names, len(part[0])
-        right, losses = torch.zeros(len(names), device=self.device), torch.zeros((), device=self.device)
+        right = torch.zeros(len(names), device=self.device, dtype=torch.float64)
+        losses = torch.zeros((), device=self.device, dtype=torch.float64)
         for start in range(0, n, TEST_BATCH):
             rows = slice(start, min(start + TEST_BATCH, n))
             for number in range(len(names)):
@@ -162,8 +167,8 @@ def optimizer(config: ButdConfig, network: ButdNetwork) -> torch.optim.Optimizer
 
 def freeze(network: ButdNetwork, config: ButdConfig) -> None:
     """Take what never learns out of learning: the instruction head, unless asked for; with backprop, V and c."""
-    if network.instruction is not None and not config.train_instruction:
-        network.instruction.requires_grad_(False)
+    if network.instruction is not None:  # with feedback alignment, too: no error goes through its V
+        network.instruction.requires_grad_(config.train_instruction)
     for name, parameter in network.named_parameters():
         if config.learning == "backprop" and name.endswith((".V", ".c")) and not name.startswith("instruction."):
             parameter.requires_grad_(False)
@@ -201,12 +206,21 @@ def open_butd(folder: Path, config: ButdConfig, *, resume: bool, write: bool = T
         open_run(folder, config, resume=resume, write=write)
 
 
-def check_processes(config: ButdConfig) -> None:
+def check_processes(config: ButdConfig, images: int = 0) -> None:
     """Refuse what several processes, or a compiled step, cannot train.
 
+    Args:
+        config: of the run.
+        images: to train on, 0 as long as that is not known.
+
     Raises:
-        UsageError: batch norm, whose statistics would be of a share of the batch; a learning instruction head.
+        UsageError: batch norm, whose statistics would be of a share of the batch; a learning instruction head; a batch,
+            such as the last of an epoch, of fewer images than there are processes.
     """
+    fewest = min(config.batch_size, images % config.batch_size or config.batch_size)
+    if fewest < ranks():
+        which = "a batch" if fewest == config.batch_size else f"the last batch of {images} images"
+        raise UsageError(f"batch_size: {which} has {fewest} for {ranks()} processes; choose another")
     several = "several processes" if ranks() > 1 else "torch.compile" if config.run.compile else ""
     if several:
         for name, on in (("network.norm", config.network.norm), ("train_instruction", config.train_instruction)):
@@ -222,9 +236,10 @@ def train_butd(
     With `folder`, the run is kept there (see `ratenets.run`), and `resume` goes on with one that was stopped.
 
     Raises:
+        UsageError: see `check_processes`.
         RatespikeError: see `ratenets.rehearsal.fit` and `ratenets.run.train`.
     """
-    check_processes(config)
+    check_processes(config, len(material.train_images))
     begun = resume and folder is not None and (folder / CHECKPOINT).is_file()
     learner, history = fit(
         lambda changed: ButdLearner(replace(changed, initial_weights="") if begun else changed, material),

@@ -8,24 +8,18 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from foundation.errors import RatespikeError, UsageError
-from ratenets.existing.archives import Archive, Stored, opened
+from ratenets.existing.archives import Stored, opened
+from ratenets.existing.contents import COUNTERS, state_of, stored_tensor, values_like
 from ratenets.existing.layouts import Sorted, describe, fitting_width, sort
-from ratenets.existing.pickles import Object, mapping, printable
+from ratenets.existing.pickles import printable
 from ratenets.existing.pretrained import resnet50_weights
 from ratenets.lpl.encoders import Encoder
 from ratenets.run_folder import CHECKPOINT
-
-WRAPPERS = ("state_dict", "network", "model_state_dict", "model", "net")
-"""Keys under which programs keep the weights among other things: Lightning's, ours, and what is usual."""
-
-COUNTERS = "num_batches_tracked"
-"""Of batch norm: how many batches its statistics saw. Files before torch 0.4.1 lack it, and nothing here uses it."""
 
 OPTIONAL = (
     ("batch norm in its bottlenecks", "bottleneck-norms", re.compile(r"layers\.\d+\.bn\d\.")),
@@ -99,55 +93,19 @@ def load_existing(path: Path, encoder: Encoder, kind: str) -> Loaded:
     file = path / CHECKPOINT if path.is_dir() else path
     try:
         with opened(file) as archive:
-            state, own, epoch = _state(archive.root)
+            state, own, epoch = state_of(archive.root)
             names = sort(state, own)
             if names.layout.kind not in ("", kind):
                 other = names.layout.kind
                 raise UsageError(f"is {describe(names.layout)}, the encoder is {kind}; take --encoder {other}")
-            stored = {ours: _stored(archive, name, state[name]) for name, ours in names.taken.items()}
+            stored = {ours: stored_tensor(archive, name, state[name]) for name, ours in names.taken.items()}
             wanted = encoder.state_dict()
             _compare(names, kind, stored, wanted)
-            weights = {ours: _values(ours, tensor, wanted[ours]) for ours, tensor in stored.items()}
+            weights = {ours: values_like(ours, tensor, wanted[ours]) for ours, tensor in stored.items()}
     except RatespikeError as error:
         raise type(error)(f"{file}: {error}") from None
     encoder.load_state_dict({**wanted, **weights})
     return Loaded(file, describe(names.layout), names.taken, names.left, epoch)
-
-
-def _state(root: Any) -> tuple[dict[str, Any], bool, int | None]:
-    """The weights among what a file holds; whether they are a run's of ours; and its epoch."""
-    content, own, epoch = mapping(root), False, None
-    if content is None:
-        if isinstance(root, Object):
-            made = printable(root.maker)
-            if made.startswith("torch._utils."):
-                raise RatespikeError("holds one tensor, not weights by name")
-            raise RatespikeError(f"holds a whole {made}, not weights; save its state_dict() instead")
-        raise RatespikeError("holds no weights")
-    for _ in WRAPPERS:  # no deeper: a pickle may hold itself
-        wrapper = next((key for key in WRAPPERS if mapping(content.get(key)) is not None), None)
-        if wrapper is None:
-            break
-        own = own or (wrapper == "network" and "format" in content)
-        epoch = content["epoch"] if type(content.get("epoch")) is int else epoch
-        content = mapping(content[wrapper]) or {}
-    if not content:
-        raise RatespikeError("holds no weights")
-    for name in content:
-        if not isinstance(name, str):
-            raise RatespikeError(f"holds no weights by name, but under a {type(name).__name__}")
-    return content, own, epoch
-
-
-def _stored(archive: Archive, name: str, value: Any) -> Stored:
-    try:
-        stored = archive.stored(value)
-    except RatespikeError as error:
-        raise RatespikeError(f"{printable(name)}: {error}") from None
-    if stored is None:
-        what = printable(value.maker) if isinstance(value, Object) else type(value).__name__
-        raise RatespikeError(f"{printable(name)}: is no tensor, but {what}")
-    return stored
 
 
 def _compare(names: Sorted, kind: str, stored: Mapping[str, Stored], wanted: Mapping[str, Tensor]) -> None:
@@ -188,12 +146,3 @@ def _fits(shape: tuple[int, ...], wanted: torch.Size) -> bool:
     """Are these one weight? A dense layer is a convolution whose kernel is as large as its input."""
     as_dense = (wanted[0], math.prod(wanted[1:])) if len(wanted) == 4 else None
     return shape in (tuple(wanted), as_dense)
-
-
-def _values(name: str, stored: Stored, wanted: Tensor) -> Tensor:
-    if stored.dtype.is_floating_point != wanted.dtype.is_floating_point:
-        raise RatespikeError(f"{name}: is of {stored.dtype}, not of {wanted.dtype}")
-    values = stored.tensor().reshape(wanted.shape).to(wanted.dtype)
-    if not torch.isfinite(values).all():
-        raise RatespikeError(f"{name}: is not finite")
-    return values

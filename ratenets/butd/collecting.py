@@ -1,0 +1,95 @@
+"""From the folder of a run to its result."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from foundation.errors import RatespikeError
+from ratenets.butd.material import TaskImages
+from ratenets.butd.networks import ButdNetwork
+from ratenets.butd.results import RunResult, SubNetworks, compared, evaluations
+from ratenets.butd.subnetworks import subnetworks
+from ratenets.butd.tasks import LeftRightOf, Tasks
+from ratenets.butd.training import ButdLearner, run_config
+from ratenets.run_folder import METRICS, load_weights
+
+RESULTS = "results.json"
+"""The file of a run's result, in its folder."""
+
+
+def collect(folder: Path, material: TaskImages, device: str = "cpu") -> RunResult:
+    """What a run has come to: its evaluations, one before learning among them, and the sub-networks of its tasks.
+
+    Args:
+        folder: of the run.
+        material: what it learns from.
+        device: where the network is evaluated, before learning, and at the end, if that was not done.
+
+    Raises:
+        RatespikeError: the folder is no run, or its checkpoint or its metrics are damaged.
+    """
+    config = run_config(folder, device)
+    lines = _lines(folder / METRICS)
+    learner = ButdLearner(config, material)
+    names, done = material.tasks.names, len(lines)
+    lines = [{"epoch": 0, **learner.measured()}, *lines]
+    load_weights(folder, learner.network)
+    if f"test/{names[0]}" not in lines[-1]:
+        lines[-1] |= learner.measured()
+    return RunResult(
+        run=str(folder),
+        name=config.name,
+        data=config.data,
+        seed=config.run.seed,
+        epochs=done,
+        tasks=names,
+        settings=dataclasses.asdict(config),
+        history=evaluations(lines, names),
+        subnetworks=selected(learner.network, material.tasks) if config.guided else None,
+    )
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The metrics of every epoch; none, if none is done."""
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+        if [line["epoch"] for line in lines] != list(range(1, len(lines) + 1)):
+            raise ValueError("epochs are missing")
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise RatespikeError(f"{path}: damaged ({error})") from None
+    return lines
+
+
+def selected(network: ButdNetwork, tasks: Tasks) -> SubNetworks:
+    """The sub-networks of a guided network's tasks; where a task has many instructions, their averages."""
+    device = network.head.W.device
+    if not isinstance(tasks, LeftRightOf):
+        eye = torch.arange(len(tasks.names), device=device)
+        labels = eye.new_zeros(len(eye), len(tasks.names))
+        return compared(subnetworks(network, tasks.instructions(labels, eye)))
+    task, named = torch.cartesian_prod(torch.arange(2, device=device), torch.arange(tasks.n_classes, device=device)).T
+    every = compared(subnetworks(network, tasks.instructions(named[:, None].expand(-1, 2), task)))
+    return _averaged(every, task.cpu())
+
+
+def _averaged(every: SubNetworks, task: Tensor) -> SubNetworks:
+    """The average over all instructions to a task, and over all pairs of instructions to two."""
+    member = torch.nn.functional.one_hot(task).double()
+    active = torch.tensor(every.active, dtype=torch.float64) @ member / member.sum(0)
+    overlap = torch.tensor(
+        [[[float("nan") if v is None else v for v in row] for row in layer] for layer in every.overlap],
+        dtype=torch.float64,
+    )
+    pairs = member.sum(0)[:, None] * member.sum(0)
+    mean = member.T @ overlap @ member / pairs
+    return SubNetworks(
+        every.layers,
+        tuple(tuple(layer) for layer in active.tolist()),
+        tuple(tuple(tuple(None if v != v else min(v, 1.0) for v in row) for row in layer) for layer in mean.tolist()),
+    )

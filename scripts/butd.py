@@ -1,0 +1,140 @@
+"""`ratespike deep butd`: bottom-up / top-down networks and Counter-Hebb learning."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from foundation import config as configs
+from foundation.errors import UsageError
+from foundation.files import check_target
+from ratenets.butd.collecting import RESULTS, collect
+from ratenets.butd.config import PRESETS, ButdConfig, for_data, preset
+from ratenets.butd.existing import load_weights, read_config
+from ratenets.butd.material import load_task_images
+from ratenets.butd.results import read_results, write_results
+from ratenets.butd.summary import table
+from ratenets.butd.training import check_processes, initial_network, open_butd, run_config, train_butd
+from ratenets.distributed import process_group, rank
+from ratenets.run_folder import CONFIG
+
+from .options import build_config, config_options, flag_values, root_option
+
+
+@click.command(short_help="Train a BU-TD network with Counter-Hebb learning or backprop.")
+@click.option(
+    "--preset", "preset_name", type=click.Choice(list(PRESETS)), help="settings of the reference's experiment"
+)
+@config_options(ButdConfig, PRESETS)
+@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="networks, of --seed and on")
+@root_option
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    help="TOML file of settings, or a JSON file of the reference; options win over it",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="the run's folder")
+@click.option("--resume", is_flag=True, help="go on with the run in --out; its settings are kept")
+def command(
+    preset_name: str | None,
+    seeds: int,
+    root: Path | None,
+    file: Path | None,
+    out: Path,
+    resume: bool,
+    **flags: Any,
+) -> None:
+    """Train a network whose top-down half guides attention and carries the learning signal.
+
+    The folder of --out then holds config.toml, checkpoint.pt, metrics.jsonl, tensorboard/ and results.json, which
+    `ratespike figure butd` draws. With --seeds N there are N such folders in it, seed-K, and one results.json of all. A
+    run that was stopped goes on with --resume. `torchrun --nproc-per-node N -m ratespike.cli deep butd ...` trains on N
+    GPUs or processes at once.
+    """
+    given = flag_values(ButdConfig, flags)
+    begun = _begun(out, seeds) if resume else None
+    config = _config(preset_name, file, begun, given)
+    with process_group(config.run.torch_device()) as device:
+        config = replace(config, run=replace(config.run, device=str(device)))
+        check_processes(config)
+        runs = _runs(config, out, seeds)
+        for folder, each in runs.items():  # before minutes of loading
+            open_butd(folder, each, resume=resume and folder.exists(), write=False)
+        material = load_task_images(config, root)
+        if config.initial_weights and not resume and rank() == 0:
+            start = initial_network(replace(config, initial_weights=""), material)
+            click.echo(load_weights(Path(config.initial_weights).expanduser(), start))
+        for folder, each in runs.items():
+            label = f"{each.name} on {each.data}" + f", seed {each.run.seed}" * (seeds > 1)
+            train_butd(each, material, folder, resume=resume and folder.exists(), label=label)
+        if rank() == 0:
+            results = [collect(folder, material, str(device)) for folder in runs]
+            write_results(out / RESULTS, results)
+            click.echo(f"{table(results)}\n{out / RESULTS}: written; `ratespike figure butd` draws it")
+
+
+def _begun(out: Path, seeds: int) -> Path:
+    """The folder whose settings a run that goes on keeps."""
+    if seeds == 1:
+        return out
+    found = sorted(out.glob("seed-*"), key=lambda path: (len(path.name), path.name))
+    if not found:
+        raise UsageError(f"{out}: no runs to resume, there is no seed-K in it")
+    return found[0]
+
+
+def _runs(config: ButdConfig, out: Path, seeds: int) -> dict[Path, ButdConfig]:
+    """The folder of every network, and its settings."""
+    if seeds == 1:
+        return {out: config}
+    others = (
+        [path.name for path in out.iterdir() if not path.name.startswith(("seed-", RESULTS))] if out.is_dir() else []
+    )
+    if others:
+        raise UsageError(f"{out}: holds {others[0]}, which is none of several runs; choose another --out")
+    numbers = range(config.run.seed, config.run.seed + seeds)
+    return {out / f"seed-{number}": replace(config, run=replace(config.run, seed=number)) for number in numbers}
+
+
+def _config(preset_name: str | None, file: Path | None, begun: Path | None, given: dict[str, Any]) -> ButdConfig:
+    """The settings: a run's own when it goes on; else a preset's, or a file's over its dataset's; then the options."""
+    if begun is not None:
+        if preset_name or file:
+            raise UsageError("--resume: goes on with the run's own settings, without --preset or --config")
+        if not (begun / CONFIG).is_file():
+            raise UsageError(f"{begun}: no run to resume, there is no {CONFIG}")
+        config = run_config(begun, given.get("run", {}).get("device", "cpu"))
+        return build_config(config, None, given)
+    if file is not None and file.suffix == ".json":
+        if preset_name:
+            raise UsageError("--preset: the reference's file has all settings; give one of the two")
+        config, idle = read_config(file)
+        for name in idle:
+            click.echo(f"{file}: {name}: without effect", err=True)
+        return build_config(config, None, given)
+    values = configs.parse(configs.read_text(file), str(file)) if file else {}
+    named = given.get("data", values.get("data"))
+    default = preset(preset_name) if preset_name else for_data(str(named or ButdConfig.data))
+    return build_config(default, file, given)
+
+
+@click.command(short_help="Accuracies of several runs, mean and confidence interval.")
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RESULTS...")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="write all runs into one file, too")
+def results(inputs: tuple[Path, ...], json_file: Path | None) -> None:
+    """Tabulate RESULTS, files results.json of `ratespike deep butd` or folders that hold one.
+
+    Runs that differ in their seed alone are one condition: mean and 95 % confidence interval over seeds (Student's t).
+    """
+    files = [path / RESULTS if path.is_dir() else path for path in inputs]
+    if json_file is not None:
+        check_target(json_file, *files)
+    found = [run for file in files for run in read_results(file)]
+    text = table(found)
+    if json_file is not None:
+        write_results(json_file, found)
+    click.echo(text)

@@ -1,0 +1,122 @@
+"""`ratespike deep butd`, `deep butd-results` and `figure butd`."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from foundation import config as configs
+from ratenets.butd.config import ButdConfig
+
+SMALL = ["--data", "multi-digits", "--network", "fc", "--hidden", 12, "--train-images", 60, "--batch-size", 25]
+
+
+def test_several_seeds_are_trained_tabulated_and_drawn_and_go_on(run, tmp_path):
+    out = tmp_path / "runs"
+    options = [*SMALL, "--epochs", 1, "--learning", "counter-hebb", "--weights", "separate", "--seeds", 2, "--out", out]
+    status, said, errors = run("deep", "butd", *options)
+    assert status == 0, errors
+    assert {path.name for path in out.iterdir()} == {"seed-0", "seed-1", "results.json"}
+    assert {path.name for path in (out / "seed-1").iterdir()} == {
+        *("config.toml", "checkpoint.pt", "metrics.jsonl", "tensorboard")
+    }
+    assert "2 seeds: mean ± 95 % confidence interval" in said
+    assert "core.1" in said
+    content = json.loads((out / "results.json").read_text())
+    assert [each["seed"] for each in content["runs"]] == [0, 1]
+    assert [each["epoch"] for each in content["runs"][0]["history"]] == [0, 1]
+    status, said, errors = run("figure", "butd", out / "results.json", "--out", tmp_path / "butd.png")
+    assert (status, (tmp_path / "butd.png").stat().st_size > 10_000) == (0, True), errors
+    status, said, errors = run("deep", "butd", "--resume", "--epochs", 2, "--seeds", 3, "--out", out)
+    assert status == 0, errors
+    content = json.loads((out / "results.json").read_text())
+    assert [(each["seed"], each["epochs"]) for each in content["runs"]] == [(0, 2), (1, 2), (2, 2)]
+    status, table, errors = run("deep", "butd-results", out, "--json", tmp_path / "all.json")
+    assert status == 0, errors
+    assert table in said
+    assert json.loads((tmp_path / "all.json").read_text()) == content
+    assert run("deep", "butd", *options)[0] == 2  # runs are there already
+
+
+def test_one_run_has_all_files_in_its_folder_and_begins_where_another_ended(run, tmp_path):
+    out = tmp_path / "run"
+    status, _, errors = run("deep", "butd", "--data", "digits", "--hidden", 9, "--epochs", 1, "--out", out)
+    assert status == 0, errors
+    assert {path.name for path in out.iterdir()} == {
+        *("config.toml", "checkpoint.pt", "metrics.jsonl", "tensorboard", "results.json")
+    }
+    again = ["deep", "butd", "--data", "digits", "--hidden", 9, "--epochs", 0, "--initial-weights", out]
+    status, said, errors = run(*again, "--out", tmp_path / "more")
+    assert status == 0, errors
+    assert "weights of a run" in said or "tensors taken" in said
+    first, second = (json.loads((path / "results.json").read_text())["runs"][0] for path in (out, tmp_path / "more"))
+    assert second["history"][0]["test"] == first["history"][-1]["test"]
+
+
+def test_presets_datasets_and_files_of_the_reference_make_the_settings(run, tmp_path):
+    def settings(*options: object) -> ButdConfig:
+        out = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
+        status, _, errors = run("deep", "butd", *options, "--train-images", 20, "--epochs", 0, "--out", out)
+        assert status == 0, errors
+        said.append(errors)
+        return configs.loads(ButdConfig, (out / "config.toml").read_text())
+
+    said: list[str] = []
+    multi = settings("--preset", "multi_mnist", "--data", "multi-digits")
+    assert (multi.learning, multi.weights.regime, multi.guided, multi.batch_size) == ("backprop", "tied", True, 64)
+    assert settings("--data", "multi-digits") == multi
+    theirs = {
+        "learning settings": {
+            **{"mtl": False, "ch_learning": True, "task": None, "network_name": "fc net", "shared_weights": True},
+            **{"non_linearity_fn": "relu", "loss_name": "MSE", "shared weights comment": "..."},
+        },
+        "architecture parameters": {"last_hidden_size": 7},
+        "data set parameters": {"dataset_name": "mnist", "batch_size": 5},
+        "optimizer parameters": {"optimizer_name": "SGD", "lr": 0.01, "epochs": 3},
+    }
+    file = tmp_path / "their_config.json"
+    file.write_text(json.dumps(theirs))
+    config = settings("--config", file, "--data", "digits")
+    assert (config.loss, config.optimizer, config.weights.regime, config.network.hidden) == ("mse", "sgd", "tied", 7)
+    assert "non_linearity_fn: without effect" in said[-1]
+    assert "comment" not in said[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "reason"),
+    [
+        (["--preset", "imagenet"], 2, "is not one of 'mnist'"),
+        (["--data", "digits", "--guided"], 2, "guided: digits has one task"),
+        (["--data", "multi-digits", "--no-guided"], 2, "has several tasks: --guided, or --multi-decoder"),
+        (["--data", "multi-digits", "--task", "attribute"], 2, "task: multi-digits has left/right"),
+        (["--data", "digits", "--network", "resnet19"], 2, "must be one of fc, simple"),
+        (["--data", "digits", "--network", "conv"], 2, "does not take an input of"),
+        (["--data", "digits", "--network", "fc", "--norm"], 2, "resnet18 alone has batch norm"),
+        (["--data", "digits", "--weights", "tied", "--feedback-alignment"], 2, "tied weights are one"),
+        (["--data", "digits", "--start-noise", 0.1], 2, "is of a symmetric start"),
+        (["--data", "digits", "--train-instruction"], 2, "unguided network has no instruction head"),
+        (["--data", "digits", "--learning", "backprop", "--update-noise", 0.1], 2, "not of backprop's"),
+        (["--data", "digits", "--train-images", 5000], 2, "digits has 1297 to train on"),
+        (["--data", "digits", "--initial-weights", "nowhere.pth"], 1, "nowhere.pth: no such file"),
+        (["--data", "digits", "--channels", "a"], 2, "is no list of whole numbers"),
+        (["--data", "celeba", "--root", "."], 1, "celeba"),
+        (["--preset", "mnist", "--config", "x.json"], 2, "the reference's file has all settings"),
+        (["--resume"], 2, "no run to resume"),
+        (["--resume", "--seeds", 2], 2, "no runs to resume"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_written(run, tmp_path, monkeypatch, options, status, reason):
+    monkeypatch.chdir(tmp_path)
+    found, said, errors = run("deep", "butd", *options, "--out", "run")
+    assert (found, said, len(errors.strip().splitlines())) == (status, "", 1), errors
+    assert reason in " ".join(errors.split())
+    assert not Path("run").exists()
+
+
+def test_a_folder_of_something_else_is_refused(run, tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    for options in ([], ["--seeds", 2]):
+        status, _, errors = run("deep", "butd", *SMALL, *options, "--out", tmp_path)
+        assert status == 2
+        assert "choose another --out" in errors
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
