@@ -33,6 +33,8 @@ from .options import build_config, config_options, flag_values, root_option
 @root_option
 @click.option(
     "--config",
+    "--config-file",
+    "--config_file",
     "file",
     type=click.Path(path_type=Path),
     help="TOML file of settings, or a JSON file of the reference; options win over it",

@@ -51,6 +51,14 @@ def test_the_code_of_the_page_on_deep_lpl_runs(capsys: pytest.CaptureFixture[str
     assert names == ["LPL", "LPL, predictive off"]
 
 
+def test_the_code_of_the_page_on_bu_td_networks_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    code = "\n".join(re.findall(r"```python\n(.*?)```", (DOCS / "butd.md").read_text(), flags=re.DOTALL))
+    exec(compile(code, "butd.md", "exec"), {})
+    updates, same, names = capsys.readouterr().out.splitlines()
+    assert "'core.1.V': (784, 50)" in updates
+    assert (same, names) == ("True", "['core', 'core.0', 'core.1', 'core.2', 'head']")
+
+
 @pytest.mark.parametrize("page", [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name)
 def test_files_that_a_page_shows_exist(page: Path) -> None:
     targets = [t for t in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")) if not t.startswith("http")]

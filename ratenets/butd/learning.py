@@ -77,6 +77,7 @@ def counter_hebb(
     attention = attention_of(network, samples)
     logits, activities = network.bottom_up(samples.images, attention)
     outputs = network.read(logits, samples.decoder)
+    value = loss.value(outputs, samples.targets)
     errors = network.scatter(loss.error(outputs, samples.targets) * (share / len(outputs)), samples.decoder)
     if instruct and attention is not None:
         error = network.send_back(errors, activities)
@@ -87,7 +88,7 @@ def counter_hebb(
         teach_instruction(network, samples, worth)
     del attention
     network.learn(errors, activities, learn)
-    return loss.value(outputs, samples.targets)
+    return value
 
 
 def backprop(

@@ -10,16 +10,29 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from foundation.errors import UsageError
+
+
+def check_classes(labels: Tensor, n_classes: int) -> None:
+    """Raise `UsageError` if a label is not a class, 0 to `n_classes` - 1; on a GPU nobody looks, since all would wait."""
+    if labels.device.type == "cuda" or not labels.numel():
+        return
+    for extreme in torch.aminmax(labels):
+        if not 0 <= (label := int(extreme)) < n_classes:
+            raise UsageError(f"labels: {label} is not one of {n_classes} classes")
+
 
 class CrossEntropy:
     """Softmax cross-entropy; dL/do = softmax(o) - onehot(y)."""
 
     def targets(self, answers: Tensor, n_classes: int) -> Tensor:
-        """Class ids, (B,), as they are."""
+        """Class ids, (B,), as they are. Raises `UsageError` for one out of range."""
+        check_classes(answers, n_classes)
         return answers
 
     def value(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean over samples; outputs (B, C), targets (B,)."""
+        """Mean over samples; outputs (B, C), targets (B,). Raises `UsageError` for a target out of range."""
+        check_classes(targets, outputs.shape[-1])
         return functional.cross_entropy(outputs, targets)
 
     def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -32,7 +45,8 @@ class _OnVectors:
     """A loss whose targets are vectors."""
 
     def targets(self, answers: Tensor, n_classes: int) -> Tensor:
-        """Class ids, (B,), one-hot, (B, C); for a single output 0 or 1, (B, 1)."""
+        """Class ids, (B,), one-hot, (B, C); for a single output 0 or 1, (B, 1). Raises `UsageError` for others."""
+        check_classes(answers, max(n_classes, 2))
         return answers[..., None] if n_classes == 1 else functional.one_hot(answers, n_classes)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -168,5 +169,14 @@ def normalised(
     images: Tensor, mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """Images of unsigned bytes, (B, C, H, W), as (images / 255 - mean) / std, channel by channel."""
-    shift, scale = (torch.tensor(values, dtype=dtype, device=images.device)[:, None, None] for values in (mean, std))
+    shift, scale = _statistics(mean, std, dtype, images.device)
     return (images.to(dtype) / 255 - shift) / scale
+
+
+@cache
+def _statistics(
+    mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation, (C, 1, 1), made once: a GPU would wait for them in every step."""
+    one, other = (torch.tensor(values, dtype=dtype, device=device)[:, None, None] for values in (mean, std))
+    return one, other

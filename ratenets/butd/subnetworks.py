@@ -10,7 +10,7 @@ from ratenets.butd.networks import ButdNetwork
 
 @torch.no_grad()
 def alignment(network: ButdNetwork) -> dict[str, float]:
-    """Cosine of W and V^T, as vectors, of every layer that learns both, lowest first; nothing where they are tied."""
+    """Cosine of W and V^T, as vectors, of every layer that has both, lowest first; nothing where they are tied."""
     found = {}
     for layer in network.layers():
         W, V = getattr(layer, "W", None), getattr(layer, "V", None)
@@ -26,6 +26,11 @@ def like(V: Tensor, W: Tensor) -> Tensor:
 
 @torch.no_grad()
 def subnetworks(network: ButdNetwork, instructions: Tensor) -> dict[str, Tensor]:
-    """Which units each instruction lets through, (instructions, ...), by gated layer, lowest first."""
-    attention = network.attend(instructions)
+    """Which units each instruction lets through, (instructions, ...), by gated layer, lowest first.
+
+    Batch norm is in its evaluation mode, whatever the network's is, so that no instruction depends on the others.
+    """
+    training = network.training
+    attention = network.eval().attend(instructions)
+    network.train(training)
     return {layer.name: attention[layer.name] > 0 for layer in network.gated_layers()}

@@ -41,7 +41,7 @@ class ButdLearner:
         """Build the network on the device of the run, and put the images there, as bytes."""
         self.config, self.material = config, material
         self.device = config.run.torch_device()
-        self.network = initial_network(config, material).to(self.device, config.run.dtype)
+        self.network = initial_network(config, material).to(self.device)
         freeze(self.network, config)
         self.loss = LOSSES[config.loss]
         self.optimizer = optimizer(config, self.network)
@@ -175,7 +175,7 @@ def freeze(network: ButdNetwork, config: ButdConfig) -> None:
 
 
 def initial_network(config: ButdConfig, material: TaskImages) -> ButdNetwork:
-    """The network of a configuration as its training begins, on the CPU.
+    """The network of a configuration as its training begins, on the CPU in the run's precision.
 
     Raises:
         RatespikeError: it does not fit into the memory, or the weights to begin with cannot be read.
@@ -190,7 +190,7 @@ def initial_network(config: ButdConfig, material: TaskImages) -> ButdNetwork:
             derive(config.run.seed, "weights"),
             decoders=len(tasks.names) if config.multi_decoder else 1,
             instruction=tasks.size if config.guided else 0,
-        )
+        ).to(config.run.dtype)
     except RuntimeError as error:
         if not out_of_memory(error):
             raise
@@ -214,18 +214,18 @@ def check_processes(config: ButdConfig, images: int = 0) -> None:
         images: to train on, 0 as long as that is not known.
 
     Raises:
-        UsageError: batch norm, whose statistics would be of a share of the batch; a learning instruction head; a batch,
-            such as the last of an epoch, of fewer images than there are processes.
+        UsageError: a learning instruction head; on several processes batch norm, whose statistics would be of a share
+            of the batch, or a batch, such as the last of an epoch, of fewer images than there are processes.
     """
     fewest = min(config.batch_size, images % config.batch_size or config.batch_size)
     if fewest < ranks():
         which = "a batch" if fewest == config.batch_size else f"the last batch of {images} images"
         raise UsageError(f"batch_size: {which} has {fewest} for {ranks()} processes; choose another")
-    several = "several processes" if ranks() > 1 else "torch.compile" if config.run.compile else ""
-    if several:
-        for name, on in (("network.norm", config.network.norm), ("train_instruction", config.train_instruction)):
-            if on:
-                raise UsageError(f"{name}: does not go with {several}")
+    if config.network.norm and ranks() > 1:
+        raise UsageError("network.norm: does not go with several processes")
+    if config.train_instruction and (ranks() > 1 or config.run.compile):
+        what = "several processes" if ranks() > 1 else "torch.compile"
+        raise UsageError(f"train_instruction: does not go with {what}")
 
 
 def train_butd(
@@ -288,4 +288,4 @@ def load_butd(folder: Path, *, root: Path | None = None, device: str = "cpu") ->
     material = load_task_images(config, root)
     network = initial_network(replace(config, initial_weights=""), material)
     load_checkpoint(folder, network)
-    return Trained(network.to(config.run.torch_device(), config.run.dtype).eval(), config, material)
+    return Trained(network.to(config.run.torch_device()).eval(), config, material)

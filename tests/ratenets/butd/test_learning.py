@@ -347,6 +347,18 @@ def test_passes_refuse_what_does_not_fit():
         network_of("mlp", TIED, 0, guided=False)(images[:2], instruction)
 
 
+@pytest.mark.parametrize("loss", list(LOSSES))
+def test_labels_out_of_range_are_refused_before_anything_is_learned(loss):
+    network = network_of("mlp", TIED, 0, guided=False)
+    for wrong in (-1, 3):
+        labels = torch.tensor([0, 1, wrong])
+        with pytest.raises(UsageError, match=f"labels: {wrong} is not one of 3 classes"):
+            LOSSES[loss].targets(labels, 3)
+        with pytest.raises(UsageError, match=f"labels: {wrong} is not one of 3 classes"):
+            counter_hebb(network, Samples(torch.zeros(3, *SHAPE).double(), labels), LOSSES["cross-entropy"])
+    assert not gradients(network)
+
+
 def test_a_resnet_s_shortcuts_have_top_down_weights_of_their_own():
     core = resnet18((3, 16, 16), norm=False, weights=WeightConfig())
     assert sum(name.endswith("shortcut.V") for name, _ in core.named_parameters()) == 3
