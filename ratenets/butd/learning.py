@@ -5,7 +5,8 @@ Both leave their values in `.grad`, added to what is there, for any optimiser of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -81,10 +82,11 @@ def counter_hebb(
     errors = network.scatter(loss.error(outputs, samples.targets) * (share / len(outputs)), samples.decoder)
     if instruct and attention is not None:
         error = network.send_back(errors, activities)
-        worth = {
-            layer.name: error[layer.name] * layer.ascend(activities[layer.name], {}, attention)
-            for layer in network.gated_layers()
-        }
+        with _statistics_as_they_are(network):
+            worth = {
+                layer.name: error[layer.name] * layer.ascend(activities[layer.name], {}, attention)
+                for layer in network.gated_layers()
+            }
         teach_instruction(network, samples, worth)
     del attention
     network.learn(errors, activities, learn)
@@ -125,12 +127,26 @@ def teach_instruction(network: ButdNetwork, samples: Samples, worth: Activities)
     if network.instruction is None or samples.instruction is None:
         return
     learning = [parameter for parameter in network.instruction.parameters() if parameter.requires_grad]
-    with torch.enable_grad():
+    with torch.enable_grad(), _statistics_as_they_are(network):
         attention = network.attend(samples.instruction)
     values = torch.autograd.grad([attention[name] for name in worth], learning, [*worth.values()], allow_unused=True)
     for parameter, value in zip(learning, values, strict=True):
         if value is not None:
             parameter.grad = value if parameter.grad is None else parameter.grad + value
+
+
+@contextmanager
+def _statistics_as_they_are(network: ButdNetwork) -> Iterator[None]:
+    """Within, batch norms take no notice of what passes: it has passed before."""
+    norms = [part for part in network.modules() if isinstance(part, nn.BatchNorm2d)]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, tracked) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, tracked
 
 
 def add_values(values: Mapping[nn.Parameter, Tensor], noise: Noise | None = None) -> None:

@@ -14,7 +14,7 @@ from foundation.errors import UsageError
 
 
 def check_classes(labels: Tensor, n_classes: int) -> None:
-    """Raise `UsageError` if a label is not a class, 0 to `n_classes` - 1; on a GPU nobody looks, since all would wait."""
+    """Raise `UsageError` for a label beyond 0 to `n_classes` - 1; on a GPU nobody looks, since all would wait."""
     if labels.device.type == "cuda" or not labels.numel():
         return
     for extreme in torch.aminmax(labels):

@@ -53,7 +53,7 @@ class BatchNorm2d(Layer):
         norm, bu = self.bu, bu.to(td.dtype)
         mean = deviation = None
         if norm.training:  # once more what the bottom-up pass has found
-            _, mean, deviation = torch.native_batch_norm(bu, None, None, None, None, True, 0.0, norm.eps)
+            _, mean, deviation = torch.native_batch_norm(bu, norm.weight, norm.bias, None, None, True, 0.0, norm.eps)
         parts: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.native_batch_norm_backward(
             td,
             bu,

@@ -275,6 +275,10 @@ def test_the_instruction_head_can_learn_straight_through_its_gates(name, learn):
     learn(plain, samples, LOSSES["cross-entropy"])
     for key, value in gradients(plain).items():  # the rest learns what it learns without
         close(gradients(network)[key], value, key)
+    fresh = network_of(name, TIED, 7)
+    learn(fresh, samples, LOSSES["cross-entropy"])
+    for (key, value), other_value in zip(fresh.named_buffers(), network.buffers(), strict=True):
+        close(other_value.double(), value.double(), key)  # statistics of batch norm
 
 
 @pytest.mark.parametrize("kind", ["resnet18", "simple"])

@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from torch import Tensor
 
-from ratenets.butd.config import ButdConfig, NetworkConfig
+from ratenets.butd.builders import BUILDERS
+from ratenets.butd.config import ButdConfig, NetworkConfig, WeightConfig
+from ratenets.butd.convolution import Conv2d
+from ratenets.butd.layers import Flatten, Sequential
 from ratenets.butd.material import TaskImages
+from ratenets.butd.residual import Normed, Residual
 from ratenets.butd.tasks import LeftRight
 from ratenets.butd.training import ButdLearner
 from ratenets.run import RunConfig
@@ -39,6 +44,16 @@ def config(kind: str = "fc", *, run: dict[str, Any] | None = None, **changes: An
     )
     given = {"network": network, "guided": True, "batch_size": 4, "learning_rate": 0.01, **changes}
     return ButdConfig(**given, run=RunConfig(**{"epochs": 2, "precision": "float64", **(run or {})}))
+
+
+def shrink_resnet18(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let resnet18 be one block with batch norm: its eleven million weights take seconds."""
+
+    def small(network: NetworkConfig, shape: tuple[int, ...], *, weights: WeightConfig, **_: Any) -> Sequential:
+        stem = Normed(Conv2d(shape[0], 4, 3, padding=1, bias=False, weights=weights))
+        return Sequential(stem, Residual(4, 6, stride=2, norm=True, weights=weights), Flatten())
+
+    monkeypatch.setitem(BUILDERS, "resnet18", small)
 
 
 def gradients(learner: ButdLearner) -> dict[str, Tensor]:
