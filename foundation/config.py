@@ -89,7 +89,7 @@ def parse(text: str, source: str) -> dict[str, Any]:
 def read_text(path: Path) -> str:
     """The text of a config file. Raises `RatespikeError` if it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
     except FileNotFoundError:
         raise RatespikeError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -67,6 +67,11 @@ def panels(
     return figure, list(grid.ravel())
 
 
+def plain(text: str) -> str:
+    """A user's words, such as a file's name: matplotlib would take what is between two dollars for a formula."""
+    return text.replace("$", r"\$")
+
+
 def letter(axes: list[Axes]) -> None:
     """Name the panels a, b, c, ... at their upper left corners."""
     for name, axis in zip("abcdefghijkl", axes, strict=False):

@@ -69,5 +69,6 @@ def label(name: str, settings: Mapping[str, Any], names: Collection[str]) -> str
         for part in path.split("."):
             value = value.get(part, "none") if isinstance(value, Mapping) else "none"
         word = path.rpartition(".")[2].replace("_", " ")
-        values.append(f"{value} {word}" if word in ("epochs", "layers") else f"{word} {value}")
+        counted = word.removesuffix("s") if value == 1 else word
+        values.append(f"{value} {counted}" if word in ("epochs", "layers") else f"{word} {value}")
     return f"{name} ({', '.join(values)})" if values else name

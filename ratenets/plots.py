@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from foundation.config import differences_of
 from foundation.errors import UsageError
-from foundation.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, letter, panels, styled
+from foundation.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, letter, panels, plain, styled
 from ratenets.conditions import IRRELEVANT, grouped, label
 from ratenets.evaluation.report import RunReport
 
@@ -156,7 +156,7 @@ def _line(axis: Axes, condition: Condition, values: Values) -> None:
     x = condition.layers
     if len(values) > 1:
         axis.fill_between(x, values.min(0), values.max(0), color=colour, alpha=0.2, lw=0)
-    axis.plot(x, values.mean(0), "-", marker=marker, ms=4, color=colour, label=condition.label)
+    axis.plot(x, values.mean(0), "-", marker=marker, ms=4, color=colour, label=plain(condition.label))
 
 
 def _baselines(axis: Axes, reports: Sequence[RunReport]) -> None:

@@ -147,7 +147,7 @@ def train(
         history = _begin(folder, learner, state)
     saved = time.monotonic()
     done = state.epoch * learner.steps_per_epoch + state.index
-    total = sum(config.steps_in(epoch, learner.steps_per_epoch) for epoch in range(config.epochs))
+    total = min(config.epochs * learner.steps_per_epoch, config.max_steps or 2**62)
     with (
         _writer(folder, done if resume else None) as write_scalar,
         stop_requests(listen=listen) as stopped,

@@ -17,9 +17,9 @@ from ratenets.butd.existing import load_weights, read_config
 from ratenets.butd.material import load_task_images
 from ratenets.butd.results import read_results, write_results
 from ratenets.butd.summary import table
-from ratenets.butd.training import check_processes, initial_network, open_butd, run_config, train_butd
+from ratenets.butd.training import check_processes, initial_network, open_butd, run_config, train_butd, weights_path
 from ratenets.distributed import process_group, rank
-from ratenets.run_folder import CONFIG
+from ratenets.run_folder import CHECKPOINT, CONFIG
 
 from .options import build_config, config_options, flag_values, root_option
 
@@ -29,7 +29,7 @@ from .options import build_config, config_options, flag_values, root_option
     "--preset", "preset_name", type=click.Choice(list(PRESETS)), help="settings of the reference's experiment"
 )
 @config_options(ButdConfig, PRESETS)
-@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="networks, of --seed and on")
+@click.option("--seeds", type=click.IntRange(1, 1000), default=1, show_default=True, help="networks, of --seed and on")
 @root_option
 @click.option(
     "--config",
@@ -63,18 +63,20 @@ def command(
     with process_group(config.run.torch_device()) as device:
         config = replace(config, run=replace(config.run, device=str(device)))
         check_processes(config)
+        check_target(out / RESULTS)
         runs = _runs(config, out, seeds)
         for folder, each in runs.items():  # before minutes of loading
             open_butd(folder, each, resume=resume and folder.exists(), write=False)
         material = load_task_images(config, root)
         if config.initial_weights and not resume and rank() == 0:
             start = initial_network(replace(config, initial_weights=""), material)
-            click.echo(load_weights(Path(config.initial_weights).expanduser(), start))
+            click.echo(load_weights(weights_path(config), start))
         for folder, each in runs.items():
             label = f"{each.name} on {each.data}" + f", seed {each.run.seed}" * (seeds > 1)
             train_butd(each, material, folder, resume=resume and folder.exists(), label=label)
         if rank() == 0:
-            results = [collect(folder, material, str(device)) for folder in runs]
+            folders = [out] if seeds == 1 else [path.parent for path in out.glob(f"seed-*/{CHECKPOINT}")]
+            results = sorted((collect(folder, material, str(device)) for folder in folders), key=lambda run: run.seed)
             write_results(out / RESULTS, results)
             click.echo(f"{table(results)}\n{out / RESULTS}: written; `ratespike figure butd` draws it")
 

@@ -15,9 +15,16 @@ from ratenets.butd.networks import ButdNetwork
 from ratenets.butd.residual import Normed, Residual
 
 
-def fc_net(image_shape: Shape, hidden: Sequence[int], **options: Any) -> Sequential:
-    """Flatten, then fully connected layers of the sizes `hidden`; `options` as `Linear`."""
-    return conv_net(image_shape, (), (), hidden, **options)
+def fc_net(
+    image_shape: Shape,
+    hidden: Sequence[int],
+    *,
+    bias: bool = True,
+    td_bias: bool = False,
+    weights: WeightConfig = TIED,
+) -> Sequential:
+    """Flatten, then fully connected layers of the sizes `hidden`; options as of `Linear`."""
+    return conv_net(image_shape, (), (), hidden, bias=bias, td_bias=td_bias, weights=weights)
 
 
 def conv_net(
@@ -79,6 +86,8 @@ def simple_net(
 ) -> Sequential:
     """Twice a convolution and a strided depthwise one in the place of pooling, then a fully connected layer."""
     common: dict[str, Any] = {"bias": bias, "td_bias": td_bias, "weights": weights}
+    if len(channels) != 2:
+        raise UsageError(f"channels: simple_net has two convolutions, got {len(channels)} numbers")
     first, second = channels
     maps = [
         Conv2d(image_shape[0], first, 5, **common),

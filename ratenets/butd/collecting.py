@@ -16,7 +16,7 @@ from ratenets.butd.networks import ButdNetwork
 from ratenets.butd.results import RunResult, SubNetworks, compared, evaluations
 from ratenets.butd.subnetworks import subnetworks
 from ratenets.butd.tasks import LeftRightOf, Tasks
-from ratenets.butd.training import ButdLearner, run_config
+from ratenets.butd.training import START, ButdLearner, run_config
 from ratenets.run_folder import METRICS, load_weights
 
 RESULTS = "results.json"
@@ -35,10 +35,10 @@ def collect(folder: Path, material: TaskImages, device: str = "cpu") -> RunResul
         RatespikeError: the folder is no run, or its checkpoint or its metrics are damaged.
     """
     config = run_config(folder, device)
-    lines = _lines(folder / METRICS)
-    learner = ButdLearner(config, material)
-    names, done = material.tasks.names, len(lines)
-    lines = [{"epoch": 0, **learner.measured()}, *lines]
+    metrics, start = _lines(folder / METRICS), _lines(folder / START, first=0)
+    learner = ButdLearner(dataclasses.replace(config, initial_weights=""), material)
+    names, done = material.tasks.names, len(metrics)
+    lines = [*(start or [{"epoch": 0}] * (not metrics)), *metrics]
     load_weights(folder, learner.network)
     if f"test/{names[0]}" not in lines[-1]:
         lines[-1] |= learner.measured()
@@ -55,11 +55,12 @@ def collect(folder: Path, material: TaskImages, device: str = "cpu") -> RunResul
     )
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """The metrics of every epoch; none, if none is done."""
+def _lines(path: Path, first: int = 1) -> list[dict[str, Any]]:
+    """The metrics of every epoch from the first on; none, if there is no such file."""
     try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-        if [line["epoch"] for line in lines] != list(range(1, len(lines) + 1)):
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        lines = [json.loads(text)] if text and first == 0 else [json.loads(line) for line in text.splitlines()]
+        if [line["epoch"] for line in lines] != list(range(first, first + len(lines))):
             raise ValueError("epochs are missing")
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise RatespikeError(f"{path}: damaged ({error})") from None

@@ -13,6 +13,7 @@ from ratenets.run import RunConfig
 KINDS = ("fc", "simple", "conv", "resnet18", "tiny-resnet")
 REGIMES = ("tied", "separate", "symmetric")
 LEARNING = ("counter-hebb", "backprop")
+MOST_UNITS = 1_000_000
 LOSSES = ("cross-entropy", "mse", "bce")
 
 
@@ -33,13 +34,11 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         _one_of("network.kind", self.kind, KINDS)
-        if self.depth < 1:
-            raise UsageError(f"network.depth: must be at least 1, got {self.depth}")
-        for name in ("hidden", "embedding"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"network.{name}: must not be negative, got {getattr(self, name)}")
-        if min(self.channels, default=1) < 1:
-            raise UsageError(f"network.channels: must be positive, got {self.channels}")
+        for name, least, most in (("depth", 1, 1000), ("hidden", 0, MOST_UNITS), ("embedding", 0, MOST_UNITS)):
+            if not least <= getattr(self, name) <= most:
+                raise UsageError(f"network.{name}: must be from {least} to {most}, got {getattr(self, name)}")
+        if min(self.channels, default=1) < 1 or max(self.channels, default=1) > MOST_UNITS:
+            raise UsageError(f"network.channels: must be from 1 to {MOST_UNITS}, got {self.channels}")
         if self.kind == "simple" and len(self.channels) not in (0, 2):
             raise UsageError(f"network.channels: simple has two convolutions, got {len(self.channels)} numbers")
         if self.norm and self.kind != "resnet18":
@@ -114,6 +113,10 @@ class ButdConfig:
                 raise UsageError(f"{name}: must not be negative, got {getattr(self, name)}")
         if not 0 < self.lr_decay <= 1:
             raise UsageError(f"lr_decay: must be above 0 and at most 1, got {self.lr_decay}")
+        if self.momentum and self.optimizer != "sgd":
+            raise UsageError(f"momentum: is of sgd, not of {self.optimizer}")
+        if "\0" in self.initial_weights:
+            raise UsageError(f"initial_weights: is no path: {self.initial_weights!r}")
         if self.train_instruction and not self.guided:
             raise UsageError("train_instruction: an unguided network has no instruction head: --guided")
         if self.learning == "backprop" and self.weights.update_noise:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from operator import index
 
 import torch
 from torch import Tensor
@@ -21,10 +22,13 @@ def pair(value: int | Pair, name: str, least: int) -> Pair:
     Raises:
         UsageError: something else, or less than `least`.
     """
-    both = (value, value) if isinstance(value, int) else value
-    if not (isinstance(both, tuple) and len(both) == 2 and all(isinstance(v, int) and v >= least for v in both)):
-        raise UsageError(f"{name}: must be one whole number or two, {least} at least, got {value!r}")
-    return both
+    try:
+        one, other = map(index, value if isinstance(value, Sequence) else (value, value))
+    except (TypeError, ValueError):
+        raise UsageError(f"{name}: must be one whole number or two, got {value!r}") from None
+    if min(one, other) < least:
+        raise UsageError(f"{name}: must be at least {least}, got {value!r}")
+    return one, other
 
 
 def left_over(shape: Shape, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Pair:
@@ -117,17 +121,16 @@ class Conv2d(Layer):
 
 
 class _Pool(Layer):
-    """Windows of one size, zeros around."""
+    """Windows of one size, zeros around; neither ReLU nor gate: what they take has been through these."""
 
-    def __init__(
-        self, kernel: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0, *, rectified: bool = True
-    ) -> None:
-        """Take windows of `kernel`, `stride` apart (None: side by side); `rectified`, if what is below is."""
+    rectified = None
+
+    def __init__(self, kernel: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0) -> None:
+        """Take windows of `kernel`, `stride` apart; None: side by side."""
         super().__init__()
         self.kernel = pair(kernel, "kernel", 1)
         self.stride = self.kernel if stride is None else pair(stride, "stride", 1)
         self.padding = pair(padding, "padding", 0)
-        self.rectified = rectified
         if any(2 * p > k for p, k in zip(self.padding, self.kernel, strict=True)):
             raise UsageError(f"padding: must be at most half of the kernel {self.kernel}, got {self.padding}")
 

@@ -159,18 +159,27 @@ class Layer(nn.Module):
     @torch.no_grad()
     def _traced(self) -> Shape:
         """Try all passes on zeros; return the shape above."""
-        who = f"{self.name} ({type(self).__name__})"
         training = self.training
         self.eval()
+        try:
+            return self._tried(f"{self.name} ({type(self).__name__})")
+        finally:
+            self.train(training)
+
+    def _tried(self, who: str) -> Shape:
         first = next(iter(self.parameters()), torch.zeros(()))
         bu = torch.zeros(1, *self.in_shape, dtype=first.dtype, device=first.device)
         try:
             td = self.up(bu)
+        except NotImplementedError:
+            raise
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
             raise UsageError(f"{who}: does not take an input of {by(self.in_shape)}: {reason}") from None
         try:
             below = {tuple(way.shape[1:]) for way in (self.down(td), self.back(td, bu))}
+        except NotImplementedError:
+            raise
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
             raise UsageError(f"{who}: its top-down pass does not take {by(td.shape[1:])}: {reason}") from None
@@ -180,7 +189,6 @@ class Layer(nn.Module):
         for parameter, value in self.named_parameters():
             if value.requires_grad and (parameter not in updates or updates[parameter].shape != value.shape):
                 raise UsageError(f"{who}: counter_hebb gives no update of {by(value.shape)} for {parameter}")
-        self.train(training)
         return tuple(td.shape[1:])
 
     # The passes. Most layers say no more than the above; composite ones route the passes through their parts.

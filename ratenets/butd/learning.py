@@ -36,14 +36,6 @@ class Samples(NamedTuple):
     decoder: Tensor | None = None
 
 
-def attention_of(network: ButdNetwork, samples: Samples) -> Activities | None:
-    """What the attention pass leaves for these samples, without gradients; None: they have no instruction."""
-    if samples.instruction is None:
-        return None
-    with torch.no_grad():
-        return network.attend(samples.instruction)
-
-
 @torch.no_grad()
 def counter_hebb(
     network: ButdNetwork,
@@ -71,15 +63,15 @@ def counter_hebb(
     """
 
     def learn(layer: Layer, values: Mapping[str, Tensor]) -> None:
-        # td has the share in it; a TD bias, which learns from bu alone, has not.
-        shared = {name: value * share if name == "c" and share != 1 else value for name, value in values.items()}
-        add_values({layer.get_parameter(name): value for name, value in shared.items()}, noise)
+        add_values(
+            {layer.get_parameter(name): value if share == 1 else value * share for name, value in values.items()}, noise
+        )
 
-    attention = attention_of(network, samples)
+    attention = network.attention(samples.instruction)
     logits, activities = network.bottom_up(samples.images, attention)
     outputs = network.read(logits, samples.decoder)
     value = loss.value(outputs, samples.targets)
-    errors = network.scatter(loss.error(outputs, samples.targets) * (share / len(outputs)), samples.decoder)
+    errors = network.scatter(loss.error(outputs, samples.targets) * (1 / len(outputs)), samples.decoder)
     if instruct and attention is not None:
         error = network.send_back(errors, activities)
         with _statistics_as_they_are(network):
@@ -87,7 +79,7 @@ def counter_hebb(
                 layer.name: error[layer.name] * layer.ascend(activities[layer.name], {}, attention)
                 for layer in network.gated_layers()
             }
-        teach_instruction(network, samples, worth)
+        teach_instruction(network, samples, {name: value * share for name, value in worth.items()})
     del attention
     network.learn(errors, activities, learn)
     return value
@@ -100,7 +92,7 @@ def backprop(
 
     Arguments and result are those of `counter_hebb`.
     """
-    gates = attention_of(network, samples)
+    gates = network.attention(samples.instruction)
     if instruct and gates is not None:
         gates = {name: td.requires_grad_() for name, td in gates.items()}
     logits, _ = network.bottom_up(samples.images, gates)
@@ -173,7 +165,7 @@ def counter_hebb_values(network: ButdNetwork, samples: Samples, loss: Loss) -> t
 
     It takes more memory, since the activities of both passes are there at the same time.
     """
-    logits, bu = network.bottom_up(samples.images, attention_of(network, samples))
+    logits, bu = network.bottom_up(samples.images, network.attention(samples.instruction))
     outputs = network.read(logits, samples.decoder)
     error = network.send_back(network.scatter(loss.error(outputs, samples.targets), samples.decoder), bu)
     return loss.value(outputs, samples.targets), network.counter_hebb(bu, error)

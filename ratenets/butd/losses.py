@@ -32,12 +32,14 @@ class CrossEntropy:
 
     def value(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean over samples; outputs (B, C), targets (B,). Raises `UsageError` for a target out of range."""
+        if targets.dim() != 1 or targets.is_floating_point():
+            raise UsageError(f"targets: must be class ids, (samples,), got {targets.dtype} {tuple(targets.shape)}")
         check_classes(targets, outputs.shape[-1])
-        return functional.cross_entropy(outputs, targets)
+        return functional.cross_entropy(outputs, targets.long())
 
     def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """dL/do of each sample, (B, C)."""
-        onehot = functional.one_hot(targets, outputs.shape[-1])
+        onehot = functional.one_hot(targets.long(), outputs.shape[-1])
         return outputs.softmax(-1) - onehot.to(outputs.dtype)
 
 
@@ -47,7 +49,14 @@ class _OnVectors:
     def targets(self, answers: Tensor, n_classes: int) -> Tensor:
         """Class ids, (B,), one-hot, (B, C); for a single output 0 or 1, (B, 1). Raises `UsageError` for others."""
         check_classes(answers, max(n_classes, 2))
-        return answers[..., None] if n_classes == 1 else functional.one_hot(answers, n_classes)
+        return answers[..., None] if n_classes == 1 else functional.one_hot(answers.long(), n_classes)
+
+    @staticmethod
+    def _fitting(outputs: Tensor, targets: Tensor) -> Tensor:
+        """The targets in the type of the outputs; refused in another shape, which would be broadcast."""
+        if targets.shape != outputs.shape:
+            raise UsageError(f"targets: must be {tuple(outputs.shape)}, as the outputs, got {tuple(targets.shape)}")
+        return targets.to(outputs.dtype)
 
 
 class MeanSquaredError(_OnVectors):
@@ -55,11 +64,11 @@ class MeanSquaredError(_OnVectors):
 
     def value(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean over samples and outputs; both (B, C)."""
-        return functional.mse_loss(outputs, targets.to(outputs.dtype))
+        return functional.mse_loss(outputs, self._fitting(outputs, targets))
 
     def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """dL/do of each sample, (B, C)."""
-        return (outputs - targets.to(outputs.dtype)) * (2 / outputs.shape[-1])
+        return (outputs - self._fitting(outputs, targets)) * (2 / outputs.shape[-1])
 
 
 class BinaryCrossEntropy(_OnVectors):
@@ -67,11 +76,11 @@ class BinaryCrossEntropy(_OnVectors):
 
     def value(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean over samples and outputs; both (B, C)."""
-        return functional.binary_cross_entropy_with_logits(outputs, targets.to(outputs.dtype))
+        return functional.binary_cross_entropy_with_logits(outputs, self._fitting(outputs, targets))
 
     def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """dL/do of each sample, (B, C)."""
-        return (outputs.sigmoid() - targets.to(outputs.dtype)) / outputs.shape[-1]
+        return (outputs.sigmoid() - self._fitting(outputs, targets)) / outputs.shape[-1]
 
 
 Loss = CrossEntropy | MeanSquaredError | BinaryCrossEntropy

@@ -62,6 +62,16 @@ class ButdNetwork(nn.Module):
         weights: WeightConfig = TIED,
     ) -> None:
         super().__init__()
+        image_shape = tuple(image_shape)
+        for name, number, least in (
+            ("n_classes", n_classes, 1),
+            ("decoders", decoders, 1),
+            ("instruction", instruction, 0),
+            ("embedding", embedding, 0),
+        ):
+            if number < least:
+                raise UsageError(f"{name}: must be at least {least}, got {number}")
+        _check_once(core)
         self.image_shape, self.n_classes = image_shape, n_classes
         self.decoders, self.instruction_size = decoders, instruction
         top, positive = core.build("core", image_shape, False)
@@ -116,6 +126,8 @@ class ButdNetwork(nn.Module):
         """
         if tuple(images.shape[1:]) != self.image_shape:
             raise UsageError(f"images: must be {by(self.image_shape)} each, got {by(images.shape[1:])}")
+        if not len(images):
+            raise UsageError("images: there are none")
         if attention is not None and (gates := next(iter(attention.values()))).shape[0] != len(images):
             raise UsageError(f"instruction: {gates.shape[0]} of them for {len(images)} images")
         seen: Activities = {}
@@ -155,7 +167,7 @@ class ButdNetwork(nn.Module):
             through.td[INPUT] = self.core.send_back(td, through)
 
     def counter_hebb(self, bottom_up: Activities, error: Activities) -> dict[str, Tensor]:
-        """Counter-Hebb update values by the parameters' names; an optimiser takes them in the place of gradients.
+        """Counter-Hebb update values by the names of what learns; an optimiser takes them in the place of gradients.
 
         Args:
             bottom_up: the activities of the bottom-up pass.
@@ -166,6 +178,7 @@ class ButdNetwork(nn.Module):
             for layer in self.layers()
             if layer.name in error
             for name, value in self._updates(layer, bottom_up, error).items()
+            if layer.get_parameter(name).requires_grad
         }
 
     @staticmethod
@@ -183,11 +196,20 @@ class ButdNetwork(nn.Module):
 
         The attention pass leaves no gradients.
         """
-        attention = None
-        if instruction is not None:
-            with torch.no_grad():
-                attention = self.attend(instruction)
-        return self.read(self.bottom_up(images, attention).logits, decoder)
+        return self.read(self.bottom_up(images, self.attention(instruction)).logits, decoder)
+
+    def attention(self, instruction: Tensor | None) -> Activities | None:
+        """What the attention pass leaves, without gradients; None for a network that is unguided.
+
+        Raises:
+            UsageError: instructions for an unguided network, or none for a guided one.
+        """
+        if instruction is None:
+            if self.instruction is not None:
+                raise UsageError("instruction: the network is guided; say what it is asked of each image")
+            return None
+        with torch.no_grad():
+            return self.attend(instruction)
 
     def read(self, logits: Tensor, decoder: Tensor | None) -> Tensor:
         """The logits of each sample's decoder, (B, C), of those of all, (B, D, C).
@@ -215,3 +237,11 @@ class ButdNetwork(nn.Module):
     def gated_layers(self) -> list[Layer]:
         """Those of the core that an attention pass gates, lowest first: their units make the sub-networks."""
         return [part for part in self.core.modules() if isinstance(part, Layer) and part.rectified and part.at_gate]
+
+
+def _check_once(core: Layer) -> None:
+    """Refuse a layer that is used twice: it would be one layer with two names."""
+    names: dict[int, str] = {}
+    for name, part in core.named_modules(prefix="core", remove_duplicate=False):
+        if isinstance(part, Layer) and (before := names.setdefault(id(part), name)) != name:
+            raise UsageError(f"{before} and {name}: are one and the same layer; make two")

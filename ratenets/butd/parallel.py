@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ratenets.butd.config import ButdConfig
-from ratenets.butd.learning import Noise, Samples, attention_of, counter_hebb_values
+from ratenets.butd.learning import Noise, Samples, counter_hebb_values
 from ratenets.butd.losses import Loss
 from ratenets.butd.networks import ButdNetwork
 from ratenets.distributed import ranks
@@ -50,7 +50,7 @@ class Parallel(nn.Module):
         if self.backprop:
             return self._forward(samples)
         loss, values = self._values(self.network, samples, self.loss)
-        learning = {name: p for name, p in self._reached.items() if name in values}
+        learning = {name: p for name, p in self._reached.items() if name in values}  # the instruction head has none
         noisy = [
             values[name] * noise() if noise is not None and p.dim() > 1 else values[name]
             for name, p in learning.items()
@@ -59,7 +59,7 @@ class Parallel(nn.Module):
         return delivered
 
     def _mean_loss(self, samples: Samples) -> Tensor:
-        logits, _ = self.network.bottom_up(samples.images, attention_of(self.network, samples))
+        logits, _ = self.network.bottom_up(samples.images, self.network.attention(samples.instruction))
         return self.loss.value(self.network.read(logits, samples.decoder), samples.targets)
 
 

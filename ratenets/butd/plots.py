@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from textwrap import fill
 from typing import NamedTuple
@@ -14,14 +15,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from foundation.errors import UsageError
-from foundation.figures import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION, letter, styled
+from foundation.figures import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION, letter, plain, styled
 from ratenets.butd.results import RunResult
-from ratenets.butd.summary import MANY, Summary, Values, estimate, summaries
+from ratenets.butd.summary import ENOUGH, MANY, Summary, Values, estimate, summaries
 
 STYLES = ((BLUE, "o"), (VERMILLION, "s"), (GREEN, "^"), (PURPLE, "D"), (ORANGE, "v"), (SKY, "P"), (BLACK, "X"))
 """Colours and markers of the conditions, as they come; of more than these, the colours with the next marker."""
-BELOW_INTERVAL = 3
-"""Seeds; with fewer, a confidence interval says nothing, and the range is drawn."""
 MOST_NAMES = 10
 """Of layers, in a legend; of more, some evenly between the lowest and the highest."""
 WIDTH, HEIGHT = 3.1, 2.5  # inches, of a panel
@@ -57,7 +56,8 @@ def butd(results: Sequence[RunResult]) -> Figure:
     """
     conditions = summaries(results)
     _check(results)
-    drawn = [Drawn(summary, *_style(number)) for number, summary in enumerate(conditions)]
+    named = [replace(summary, label=plain(summary.label)) for summary in conditions]
+    drawn = [Drawn(summary, *_style(number)) for number, summary in enumerate(named)]
     tasks = conditions[0].tasks
     guided = [each for each in drawn if each.summary.layers]
     draw: list[Callable[[Axes], None]] = [partial(_accuracy, drawn=drawn)]
@@ -124,7 +124,7 @@ def _line(
     """Mean over seeds and its band; values (seeds, x), `most` at most."""
     mean, half = estimate(values)
     if len(values) > 1:
-        few = len(values) < BELOW_INTERVAL
+        few = len(values) < ENOUGH
         low, high = (values.min(0), values.max(0)) if few else (mean - half, np.minimum(mean + half, most))
         axis.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
     axis.plot(x, mean, color=colour, marker=marker, ms=4, label=label)
@@ -159,7 +159,7 @@ def _few_tasks(axis: Axes, drawn: Sequence[Drawn]) -> None:
             beside = min(0.1, 0.16 / len(drawn))
             axis.plot(x - beside, values.T, ".", color=colour, ms=4, mew=0, alpha=0.6)
             x = x + beside
-        if len(values) >= BELOW_INTERVAL:
+        if len(values) >= ENOUGH:
             axis.errorbar(x, mean, half, fmt="none", ecolor=colour, elinewidth=1.0, capsize=2)
         axis.plot(x, mean, marker, color=colour, ms=4.5)
     margin = 0.5 if len(names) > 1 else 1.0
@@ -177,7 +177,7 @@ def _many_tasks(axis: Axes, drawn: Sequence[Drawn]) -> None:
         y[-1] += 0.7
         mean, half = estimate(values)
         axis.plot(values.T, y, "|", color=colour, ms=4.5, mew=0.7)
-        if len(values) >= BELOW_INTERVAL:
+        if len(values) >= ENOUGH:
             axis.errorbar(mean, y, xerr=half, fmt="none", ecolor=colour, elinewidth=0.8)
         axis.plot(mean, y, marker, color=colour, ms=3.2)
     rows = np.arange(len(names), dtype=float)

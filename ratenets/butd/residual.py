@@ -35,9 +35,6 @@ class BatchNorm2d(Layer):
         normalised: Tensor = self.bu(bu)
         return normalised
 
-    def back(self, td: Tensor, bu: Tensor) -> Tensor:
-        return self._adjoint(td, bu)[0]
-
     def counter_hebb(self, bu: Tensor, td: Tensor) -> Mapping[str, Tensor]:
         _, *values = self._adjoint(td, bu)
         return dict(zip(("bu.weight", "bu.bias"), values, strict=True))

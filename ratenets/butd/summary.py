@@ -14,8 +14,12 @@ from foundation.config import differences_of
 from foundation.errors import UsageError
 from ratenets.butd.results import Evaluation, RunResult
 from ratenets.conditions import IRRELEVANT, grouped, label
+from ratenets.existing.pickles import printable
 
 Values = NDArray[np.float64]
+
+ENOUGH = 3
+"""Seeds for a confidence interval; with two, Student's t is 12.7 standard errors to either side."""
 
 MANY = 6
 """Tasks that have a column each."""
@@ -162,9 +166,10 @@ def table(results: Sequence[RunResult]) -> str:
 
 def _lines(summary: Summary) -> list[str]:
     first, n = summary.runs[0], len(summary.runs)
-    title = f"{summary.label} on {first.data}, {_count(first.epochs, 'epoch')}, {_count(n, 'seed')}"
-    lines = [f"{title}: mean ± 95 % confidence interval" if n > 1 else title]
-    names = [*summary.tasks, *(["average"] if len(summary.tasks) > 1 else [])]
+    title = f"{printable(summary.label)} on {first.data}, {_count(first.epochs, 'epoch')}, {_count(n, 'seed')}"
+    kind = "" if n == 1 else ": means" if n < ENOUGH else ": mean ± 95 % confidence interval"
+    lines = [title + kind]
+    names = [*map(printable, summary.tasks), *(["average"] if len(summary.tasks) > 1 else [])]
     columns = []
     for split in ("test", "train"):
         values = summary.final(split)
@@ -191,10 +196,15 @@ def _count(n: int, what: str) -> str:
 
 
 def _cells(values: Values, scale: int = 100) -> list[str]:
-    """Means of (seeds, rows) as text, times `scale`, to four digits; "-" where something was not measured."""
+    """Means of (seeds, rows) as text, times `scale`, to four digits; "-" where something was not measured.
+
+    Of fewer than `ENOUGH` seeds a confidence interval says nothing, and there is none.
+    """
     digits = 2 if scale == 100 else 4
     return [
-        "-" if np.isnan(m) else f"{m:.{digits}f}" + ("" if np.isnan(h) else f" ± {h:.{digits}f}")
+        "-"
+        if np.isnan(m)
+        else f"{m:.{digits}f}" + ("" if np.isnan(h) or len(values) < ENOUGH else f" ± {h:.{digits}f}")
         for m, h in zip(*(scale * part for part in estimate(values)), strict=True)
     ]
 

@@ -122,13 +122,6 @@ def tasks_of(kind: str, n_classes: int, attributes: tuple[str, ...] = ()) -> Tas
     raise UsageError(f"task: must be one of {', '.join(KINDS)}, got '{kind}'")
 
 
-def check_instructions(instructions: Tensor, tasks: Tasks) -> None:
-    """Raise `UsageError` if instructions, (..., entries), are not of the tasks' size."""
-    entries = instructions.shape[-1] if instructions.ndim else 0
-    if entries != tasks.size:
-        raise UsageError(f"instruction: has {entries} entries, {tasks.kind} has {tasks.size}")
-
-
 def check_labels(labels: Tensor | NDArray[np.int64], tasks: Tasks, n_classes: int) -> None:
     """Raise `UsageError` if labels are not (N, L), whole numbers from 0 to `n_classes` - 1.
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from foundation import config as configs
 from foundation.errors import RatespikeError, UsageError
+from foundation.files import write_json
 from foundation.seeds import derive, numpy_generator
 from ratenets.butd.builders import build_network
 from ratenets.butd.config import ButdConfig
@@ -29,6 +30,9 @@ from ratenets.rehearsal import fit
 from ratenets.run import out_of_memory
 from ratenets.run_folder import CHECKPOINT, CONFIG, open_run
 from ratenets.run_folder import load_weights as load_checkpoint
+
+START = "start.json"
+"""What is measured before a network learns, in the folder of its run."""
 
 TEST_BATCH = 1000
 """Images at a time where nothing learns."""
@@ -196,8 +200,20 @@ def initial_network(config: ButdConfig, material: TaskImages) -> ButdNetwork:
             raise
         raise RatespikeError("the network does not fit into memory; take fewer units, or smaller images") from None
     if config.initial_weights:
-        load_weights(Path(config.initial_weights).expanduser(), network)
+        load_weights(weights_path(config), network)
     return network
+
+
+def weights_path(config: ButdConfig) -> Path:
+    """Where the weights are that a run begins with.
+
+    Raises:
+        UsageError: the path begins with the home folder of nobody.
+    """
+    try:
+        return Path(config.initial_weights).expanduser()
+    except RuntimeError:
+        raise UsageError(f"initial_weights: {config.initial_weights}: no such home folder") from None
 
 
 def open_butd(folder: Path, config: ButdConfig, *, resume: bool, write: bool = True) -> None:
@@ -241,14 +257,18 @@ def train_butd(
     """
     check_processes(config, len(material.train_images))
     begun = resume and folder is not None and (folder / CHECKPOINT).is_file()
-    learner, history = fit(
-        lambda changed: ButdLearner(replace(changed, initial_weights="") if begun else changed, material),
-        config,
-        folder,
-        resume=resume,
-        label=label,
-        open_folder=lambda path: open_butd(path, config, resume=resume),
-    )
+    made: list[ButdLearner] = []
+
+    def learner_of(changed: ButdConfig) -> ButdLearner:
+        made[:] = [ButdLearner(replace(changed, initial_weights="") if begun else changed, material)]
+        return made[0]
+
+    def open_folder(path: Path) -> None:
+        open_butd(path, config, resume=resume)
+        if rank() == 0 and not begun and config.evaluate_every:
+            write_json(path / START, {"epoch": 0, **made[0].measured()})
+
+    learner, history = fit(learner_of, config, folder, resume=resume, label=label, open_folder=open_folder)
     return learner.network, history
 
 

@@ -18,9 +18,9 @@ def test_several_seeds_are_trained_tabulated_and_drawn_and_go_on(run, tmp_path):
     assert status == 0, errors
     assert {path.name for path in out.iterdir()} == {"seed-0", "seed-1", "results.json"}
     assert {path.name for path in (out / "seed-1").iterdir()} == {
-        *("config.toml", "checkpoint.pt", "metrics.jsonl", "tensorboard")
+        *("config.toml", "checkpoint.pt", "metrics.jsonl", "start.json", "tensorboard")
     }
-    assert "2 seeds: mean ± 95 % confidence interval" in said
+    assert "2 seeds: means" in said
     assert "core.1" in said
     content = json.loads((out / "results.json").read_text())
     assert [each["seed"] for each in content["runs"]] == [0, 1]
@@ -31,6 +31,10 @@ def test_several_seeds_are_trained_tabulated_and_drawn_and_go_on(run, tmp_path):
     assert status == 0, errors
     content = json.loads((out / "results.json").read_text())
     assert [(each["seed"], each["epochs"]) for each in content["runs"]] == [(0, 2), (1, 2), (2, 2)]
+    assert "3 seeds: mean ± 95 % confidence interval" in said
+    status, _, errors = run("deep", "butd", "--resume", "--seeds", 2, "--epochs", 2, "--out", out)
+    assert status == 0, errors
+    assert json.loads((out / "results.json").read_text()) == content  # the third is still there
     status, table, errors = run("deep", "butd-results", out, "--json", tmp_path / "all.json")
     assert status == 0, errors
     assert table in said
@@ -43,14 +47,20 @@ def test_one_run_has_all_files_in_its_folder_and_begins_where_another_ended(run,
     status, _, errors = run("deep", "butd", "--data", "digits", "--hidden", 9, "--epochs", 1, "--out", out)
     assert status == 0, errors
     assert {path.name for path in out.iterdir()} == {
-        *("config.toml", "checkpoint.pt", "metrics.jsonl", "tensorboard", "results.json")
+        *("config.toml", "checkpoint.pt", "metrics.jsonl", "start.json", "tensorboard", "results.json")
     }
     again = ["deep", "butd", "--data", "digits", "--hidden", 9, "--epochs", 0, "--initial-weights", out]
     status, said, errors = run(*again, "--out", tmp_path / "more")
     assert status == 0, errors
-    assert "weights of a run" in said or "tensors taken" in said
+    assert "tensors taken" in said
     first, second = (json.loads((path / "results.json").read_text())["runs"][0] for path in (out, tmp_path / "more"))
     assert second["history"][0]["test"] == first["history"][-1]["test"]
+    out.rename(tmp_path / "elsewhere")  # what a run began with is not needed any more
+    status, _, errors = run("deep", "butd", "--resume", "--epochs", 1, "--out", tmp_path / "more")
+    assert status == 0, errors
+    more = json.loads((tmp_path / "more" / "results.json").read_text())["runs"][0]["history"]
+    assert [each["epoch"] for each in more] == [0, 1]
+    assert more[0] == second["history"][0]
 
 
 def test_presets_datasets_and_files_of_the_reference_make_the_settings(run, tmp_path):
@@ -99,6 +109,9 @@ def test_presets_datasets_and_files_of_the_reference_make_the_settings(run, tmp_
         (["--data", "digits", "--train-images", 5000], 2, "digits has 1297 to train on"),
         (["--data", "digits", "--initial-weights", "nowhere.pth"], 1, "nowhere.pth: no such file"),
         (["--data", "digits", "--channels", "a"], 2, "is no list of whole numbers"),
+        (["--data", "digits", "--initial-weights", "~nobody-of-that-name/x"], 2, "no such home folder"),
+        (["--data", "digits", "--momentum", 0.9], 2, "momentum: is of sgd, not of adam"),
+        (["--data", "digits", "--hidden", 9223372036854775807], 2, "network.hidden: must be from 0 to"),
         (["--data", "celeba", "--root", "."], 1, "celeba"),
         (["--preset", "mnist", "--config", "x.json"], 2, "the reference's file has all settings"),
         (["--resume"], 2, "no run to resume"),

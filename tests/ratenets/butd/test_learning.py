@@ -1,6 +1,7 @@
 """What holds for every network: Counter-Hebb against autograd, and what it leaves alone."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -13,12 +14,13 @@ from ratenets.butd.builders import build_network, conv_net, resnet18
 from ratenets.butd.config import NetworkConfig, WeightConfig
 from ratenets.butd.convolution import AvgPool2d, Conv2d, MaxPool2d
 from ratenets.butd.layers import TIED, Flatten, Layer, Linear, Sequential
-from ratenets.butd.learning import Samples, backprop, counter_hebb
+from ratenets.butd.learning import Samples, backprop, counter_hebb, counter_hebb_values
 from ratenets.butd.losses import LOSSES
 from ratenets.butd.networks import ButdNetwork
 from ratenets.butd.residual import Normed, Residual
 
 SHAPE = (2, 9, 8)
+WRONG: Any = 1.5
 
 
 class Gain(Layer):
@@ -65,7 +67,7 @@ CORES = {
         Flatten(),
         Linear(16, 6, weights=w),
     ),
-    "pool first": lambda w: Sequential(AvgPool2d(2, rectified=False), Conv2d(2, 3, 3, weights=w), Flatten()),
+    "pool first": lambda w: Sequential(AvgPool2d(2), Conv2d(2, 3, 3, weights=w), Flatten()),
     "a layer of one's own": lambda w: Sequential(Conv2d(2, 3, 3, weights=w), Gain(3), Flatten()),
     "a layer without ReLU": lambda w: Sequential(
         plain(Conv2d(2, 3, 3, weights=w)), Conv2d(3, 2, 3, weights=w), Flatten(), Linear(40, 5, weights=w)
@@ -236,6 +238,8 @@ def test_feedback_alignment_leaves_v_alone_and_noise_scales_whole_updates():
     counter_hebb(noisy, samples, LOSSES["cross-entropy"], noise=lambda: next(factors))
     counter_hebb(plain, samples, LOSSES["cross-entropy"])
     assert not any(key.endswith(".V") for key in gradients(fixed))
+    _, values = counter_hebb_values(fixed, samples, LOSSES["cross-entropy"])
+    assert values.keys() == gradients(fixed).keys()
     expected = gradients(plain)
     ratios = {key: (value / expected[key]).nanmean().item() for key, value in gradients(noisy).items()}
     assert sorted(r for key, r in ratios.items() if key.endswith((".W", ".V"))) == pytest.approx([2, 3, 5, 7, 11, 13])
@@ -323,17 +327,49 @@ class Forgetful(Gain):
             lambda: Sequential(Conv2d(2, 3, 2, padding_mode="reflect"), Flatten()),
             "padding_mode: a top-down pass inverts",
         ),
-        (lambda: Sequential(Conv2d(2, 3, 2, padding=-1), Flatten()), "padding: must be one whole number or two"),
+        (lambda: Sequential(Conv2d(2, 3, 2, padding=-1), Flatten()), "padding: must be at least 0"),
         (lambda: Sequential(Conv2d(2, 3, 2, groups=2), Flatten()), "groups: must divide"),
-        (lambda: Sequential(Conv2d(2, 3, 2, stride=0), Flatten()), "stride: must be one whole number"),
+        (lambda: Sequential(Conv2d(2, 3, 2, stride=0), Flatten()), "stride: must be at least 1"),
         (lambda: Sequential(MaxPool2d(2, padding=2), Flatten()), "padding: must be at most half"),
+        (lambda: Sequential(Conv2d(2, 3, WRONG), Flatten()), "kernel: must be one whole number or two"),
         (Sequential, "has no layers"),
+        (lambda: Sequential(Flatten(), *[Linear(144, 144)] * 2), r"core\.1 and core\.2: are one and the same layer"),
+        (lambda: Sequential(Layer(), Flatten()), "Layer has no `up`"),
         (lambda: conv_net(SHAPE, (3, 3), (2,)), "kernels: 1 for 2 convolutions"),
     ],
 )
 def test_layers_that_do_not_fit_are_refused_by_name(make, message):
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises((UsageError, NotImplementedError), match=message):
         ButdNetwork(make(), SHAPE, 3)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"n_classes": 0}, {"decoders": 0}, {"instruction": -1}, {"instruction": 2, "embedding": -1}]
+)
+def test_impossible_heads_are_refused_by_name(wrong):
+    options = {"n_classes": 3, **wrong}
+    with pytest.raises(UsageError, match=f"{list(wrong)[-1]}: must be at least"):
+        ButdNetwork(Sequential(Flatten()), SHAPE, **options)
+
+
+def test_every_value_takes_its_share_of_a_step():
+    whole, half = (network_of("biases", WeightConfig(), 9) for _ in range(2))
+    samples = samples_of(whole, 9)
+    counter_hebb(whole, samples, LOSSES["cross-entropy"])
+    counter_hebb(half, samples, LOSSES["cross-entropy"], share=0.5)
+    for key, value in gradients(whole).items():
+        close(gradients(half)[key], value / 2, key)
+
+
+@pytest.mark.parametrize("loss", ["mse", "bce"])
+def test_targets_of_another_shape_are_refused_and_not_broadcast(loss):
+    network = network_of("mlp", TIED, 0, guided=False)
+    images = torch.zeros(3, *SHAPE).double()
+    for targets in (torch.tensor([0, 1, 2]), torch.zeros(3, 1), torch.zeros(1, 3)):
+        with pytest.raises(UsageError, match=r"targets: must be \(3, 3\), as the outputs"):
+            counter_hebb(network, Samples(images, targets), LOSSES[loss])
+    with pytest.raises(UsageError, match="targets: must be class ids"):
+        counter_hebb(network, Samples(images, torch.zeros(3, 3)), LOSSES["cross-entropy"])
 
 
 def test_passes_refuse_what_does_not_fit():
@@ -347,6 +383,10 @@ def test_passes_refuse_what_does_not_fit():
         network(torch.zeros(4, 2, 9, 9), instruction)
     with pytest.raises(UsageError, match="decoder: the network has 2"):
         network(images[:2], instruction)
+    with pytest.raises(UsageError, match="instruction: the network is guided; say what"):
+        network(images)
+    with pytest.raises(UsageError, match="images: there are none"):
+        network(images[:0], instruction[:0])
     with pytest.raises(UsageError, match="instruction: the network is unguided"):
         network_of("mlp", TIED, 0, guided=False)(images[:2], instruction)
 

@@ -153,6 +153,11 @@ def test_conditions_are_named_above_the_panels():
     assert [text.get_text() for text in legend.get_texts()] == ["Counter-Hebb", "backprop"]
 
 
+def test_a_dollar_in_a_name_is_a_dollar():
+    axes = drawn([made(name="$x_{$"), made(name="other", tasks=("left", "right"))])
+    assert [text.get_text() for text in axes[0].figure.legends[0].get_texts()] == [r"\$x_{\$", "other"]
+
+
 def test_more_conditions_than_colours_are_told_apart():
     accuracy = panels([made(0, f"condition {number}", tied=True) for number in range(10)])[0]
     looks = {(to_hex(line.get_color()), line.get_marker()) for line in accuracy.get_lines()}

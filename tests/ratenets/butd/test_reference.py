@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ratenets.butd.learning import Samples, attention_of, backprop, counter_hebb
+from ratenets.butd.learning import Samples, backprop, counter_hebb
 from ratenets.butd.losses import LOSSES
 from tests.ratenets.butd.reference_networks import PARAMETERS, network_of, tensor
 
@@ -98,12 +98,11 @@ def test_values_of_two_passes_add_up_and_no_two_share_storage(case):
         torch.testing.assert_close(grad, 2 * value, rtol=0, atol=ATOL)
         storages.append(grad.untyped_storage().data_ptr())
     assert len(set(storages)) == len(once)
-    assert attention_of(case.network, case.samples) is None or case.network.instruction is not None
 
 
 def test_update_values_by_name_are_those_in_grad(case):
     with torch.no_grad():
-        logits, bu = case.network.bottom_up(case.samples.images, attention_of(case.network, case.samples))
+        logits, bu = case.network.bottom_up(case.samples.images, case.network.attention(case.samples.instruction))
         values = case.network.counter_hebb(bu, case.network.send_back(LOSS.error(logits, case.samples.targets), bu))
     counter_hebb(case.network, case.samples, LOSS)
     learned = {name for name, p in case.network.named_parameters() if p.grad is not None}

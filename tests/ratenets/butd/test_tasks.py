@@ -11,7 +11,6 @@ from ratenets.butd.tasks import (
     LeftRightOf,
     Single,
     Tasks,
-    check_instructions,
     check_labels,
     tasks_of,
 )
@@ -73,7 +72,6 @@ def test_shapes_types_and_places(tasks: Tasks, n_classes: int, each_device: str)
     assert answers.shape == (50,)
     assert answers.dtype == torch.int64
     assert instructions.device == answers.device == labels.device
-    check_instructions(instructions, tasks)
 
 
 @pytest.mark.parametrize(("tasks", "n_classes"), EVERY, ids=KINDS)
@@ -95,15 +93,6 @@ def test_the_kind_names_the_tasks(tasks: Tasks, n_classes: int) -> None:
 def test_another_kind_is_refused() -> None:
     with pytest.raises(UsageError, match=r"^task: must be one of class, left/right, .*, attribute, got 'above'$"):
         tasks_of("above", 10)
-
-
-def test_an_instruction_of_another_size_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"^instruction: has 3 entries, left/right has 2$"):
-        check_instructions(torch.zeros(5, 3), LeftRight())
-    with pytest.raises(UsageError, match=r"^instruction: has 2 entries, left/right-of has 12$"):
-        check_instructions(torch.zeros(5, 2), LeftRightOf(10))
-    with pytest.raises(UsageError, match=r"^instruction: has 0 entries, class has 1$"):
-        check_instructions(torch.tensor(1.0), Single())
 
 
 def test_labels_out_of_range_are_refused_with_their_row() -> None:
