@@ -49,7 +49,7 @@ SETTINGS = {
 @racing_options
 def command(device: str, repeats: int, json_file: Path | None) -> None:
     """One step of Counter-Hebb learning (all passes, update values, Adam) against one of backprop by autograd, of the
-    same network on the same batch: time, and peak memory of what a step makes beside the values in `.grad`.
+    same network on the same batch: time, and the peak of the memory that a step takes, its values in `.grad` included.
 
     Where V is apart from W, a Counter-Hebb step learns twice as many numbers as backprop, which leaves V alone.
     """
@@ -57,6 +57,7 @@ def command(device: str, repeats: int, json_file: Path | None) -> None:
     torch.set_num_threads(1)
     rows: dict[str, dict[str, float]] = {}
     memory: dict[str, dict[str, float]] = {}
+    values: dict[str, dict[str, int]] = {}
     for name, setting in SETTINGS.items():
         steps = {
             "backprop": _Step(setting, "backprop", "tied", where),
@@ -66,10 +67,13 @@ def command(device: str, repeats: int, json_file: Path | None) -> None:
         functions: dict[str, Timed] = {kind: partial(step.run, True) for kind, step in steps.items()}
         rows[name] = race(functions, repeats, where, name)
         memory[name] = {kind: peak_memory(step, where) for kind, step in steps.items()}
+        values[name] = {kind: step.values() for kind, step in steps.items()}
     report("butd", rows, PEER, "ms per step", 1e3, json_file)
     for name, kinds in memory.items():
         for kind, size in kinds.items():
-            click.echo(f"{name:40} {kind:24} {size / 1e6:10.1f} MB at the peak {size / kinds[PEER]:7.2f} x {PEER}")
+            part = f"({values[name][kind] / 1e6:.1f} MB of values)"
+            ratio = size / kinds[PEER]
+            click.echo(f"{name:40} {kind:24} {size / 1e6:8.1f} MB at the peak {part:22} {ratio:6.2f} x {PEER}")
 
 
 class _Step:
@@ -101,9 +105,8 @@ class _Step:
 
 
 def peak_memory(step: _Step, device: torch.device) -> float:
-    """Bytes that a step has in use at most at a time, beside the values that it leaves."""
+    """Bytes that a step has in use at most at a time, of what it makes."""
     step.run(False)
-    values = step.values()
     step.optimizer.zero_grad()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -111,7 +114,7 @@ def peak_memory(step: _Step, device: torch.device) -> float:
         before = torch.cuda.memory_allocated(device)
         step.run(False)
         torch.cuda.synchronize(device)
-        return torch.cuda.max_memory_allocated(device) - before - values
+        return torch.cuda.max_memory_allocated(device) - before
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         step.run(False)
     results: Any = profile.profiler
@@ -120,4 +123,4 @@ def peak_memory(step: _Step, device: torch.device) -> float:
     for event in sorted(events, key=lambda event: event.start_ns()):
         in_use += event.nbytes()
         most = max(most, in_use)
-    return most - values
+    return most
