@@ -1,9 +1,13 @@
 """What every test may use."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes, which share the cores; before torch is imported
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

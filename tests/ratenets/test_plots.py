@@ -68,7 +68,7 @@ def test_conditions_of_one_name_are_told_apart_by_their_settings():
         "LPL (width 0.25, learning rate 0.001)",
     ]
     assert labels([report(0), report(1, views={"flip": 0.5})]) == ["LPL (flip none)", "LPL (flip 0.5)"]
-    assert labels([report(0), report(1, layers=1)]) == ["LPL (3 layers)", "LPL (1 layers)"]
+    assert labels([report(0), report(1, layers=1)]) == ["LPL (3 layers)", "LPL (1 layer)"]
 
 
 def test_unequal_budgets_are_written_on_the_lines():
