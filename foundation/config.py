@@ -67,7 +67,8 @@ def from_mapping(kind: type[Config], values: Mapping[str, Any], source: str = "c
             raise UsageError(
                 f"{source}: unknown key '{key}'" + (f"; known: {known}" if "." not in key else "")
             ) from None
-        raise UsageError(f"{source}: {key}: {first['msg']}, got {first['input']!r}") from None
+        got = "" if first["type"] == "missing" else f", got {first['input']!r}"
+        raise UsageError(f"{source}: {key}: {first['msg']}{got}") from None
     except UsageError as error:
         raise UsageError(f"{source}: {error}") from None
     return built

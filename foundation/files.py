@@ -107,16 +107,17 @@ def claim_folder(path: Path, marker: str) -> None:
         raise UsageError(f"{path}: exists and is not a folder; choose another --out")
     _check_folder(path, path)
     own = (path / marker).is_file()
-    if not own and any(not _is_part(file) for file in path.iterdir()):
+    if not own and any(not is_part(file) for file in path.iterdir()):
         raise UsageError(f"{path}: exists, is not empty and holds no {marker}; choose another --out")
 
 
 def sweep(path: Path) -> None:
     """Remove what killed writers left in a folder of ours."""
     for file in path.iterdir():
-        if _is_part(file):
+        if is_part(file):
             shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
 
 
-def _is_part(file: Path) -> bool:
+def is_part(file: Path) -> bool:
+    """Whether a writer of ours left it, killed in between."""
     return file.name.startswith(".") and ".part" in file.suffixes

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from ratenets.run import Learner
+
+Config = TypeVar("Config", bound="DataclassInstance")
 
 CONFIG, METRICS, CHECKPOINT = "config.toml", "metrics.jsonl", "checkpoint.pt"
 FORMAT = 1
@@ -56,7 +58,7 @@ def open_run(
     if path.is_file():
         if not resume:
             raise UsageError(f"{folder}: holds a run already; --resume goes on with it, or choose another --out")
-        before = configs.loads(type(config), configs.read_text(path), str(path))
+        before = run_config(type(config), folder)
         free = {"run.device", "run.epochs"} if extendable else {"run.device"}
         changed = [name for name in configs.differences(before, config) if name not in free]
         if changed:
@@ -76,6 +78,26 @@ def open_run(
             write_new_text(path, configs.dumps(config))
         except FileExistsError:
             raise UsageError(f"{folder}: another run has just started there; choose another --out") from None
+
+
+def run_config(kind: type[Config], folder: Path) -> Config:
+    """The settings of a run.
+
+    Raises:
+        RatespikeError: the folder is no run.
+        UsageError: its settings are not of this kind.
+    """
+    path = folder / CONFIG
+    return configs.loads(kind, configs.read_text(path), str(path))
+
+
+def epochs_done(folder: Path) -> int:
+    """Epochs that the checkpoint of a run has; lines of its metrics may be further.
+
+    Raises:
+        RatespikeError: no checkpoint, or a broken one.
+    """
+    return int(_read(folder)["epoch"])
 
 
 def run_files(folder: Path) -> list[Path]:

@@ -10,16 +10,16 @@ import click
 
 from foundation import config as configs
 from foundation.errors import UsageError
-from foundation.files import check_target
+from foundation.files import check_target, is_part
 from ratenets.butd.collecting import RESULTS, collect
 from ratenets.butd.config import PRESETS, ButdConfig, for_data, preset
 from ratenets.butd.existing import load_weights, read_config
 from ratenets.butd.material import load_task_images
 from ratenets.butd.results import read_results, write_results
 from ratenets.butd.summary import table
-from ratenets.butd.training import check_processes, initial_network, open_butd, run_config, train_butd, weights_path
+from ratenets.butd.training import check_processes, initial_network, open_butd, train_butd, weights_path
 from ratenets.distributed import process_group, rank
-from ratenets.run_folder import CHECKPOINT, CONFIG
+from ratenets.run_folder import CHECKPOINT, CONFIG, run_config
 
 from .options import build_config, config_options, flag_values, root_option
 
@@ -61,45 +61,48 @@ def command(
     begun = _begun(out, seeds) if resume else None
     config = _config(preset_name, file, begun, given)
     with process_group(config.run.torch_device()) as device:
+        first = rank() == 0
         config = replace(config, run=replace(config.run, device=str(device)))
         check_processes(config)
         check_target(out / RESULTS)
         runs = _runs(config, out, seeds)
         for folder, each in runs.items():  # before minutes of loading
-            open_butd(folder, each, resume=resume and folder.exists(), write=False)
+            open_butd(folder, each, resume=resume and (folder / CONFIG).is_file(), write=False)
         material = load_task_images(config, root)
-        if config.initial_weights and not resume and rank() == 0:
+        if config.initial_weights and not resume and first:
             start = initial_network(replace(config, initial_weights=""), material)
             click.echo(load_weights(weights_path(config), start))
         for folder, each in runs.items():
             label = f"{each.name} on {each.data}" + f", seed {each.run.seed}" * (seeds > 1)
-            train_butd(each, material, folder, resume=resume and folder.exists(), label=label)
-        if rank() == 0:
-            folders = [out] if seeds == 1 else [path.parent for path in out.glob(f"seed-*/{CHECKPOINT}")]
-            results = sorted((collect(folder, material, str(device)) for folder in folders), key=lambda run: run.seed)
-            write_results(out / RESULTS, results)
-            click.echo(f"{table(results)}\n{out / RESULTS}: written; `ratespike figure butd` draws it")
+            train_butd(each, material, folder, resume=resume and (folder / CONFIG).is_file(), label=label)
+    if first:  # alone, when the others have left
+        folders = [out] if seeds == 1 else [path.parent for path in out.glob(f"seed-*/{CHECKPOINT}")]
+        found = sorted((collect(folder, material, str(device)) for folder in folders), key=lambda run: run.seed)
+        write_results(out / RESULTS, found)
+        click.echo(f"{table(found)}\n{out / RESULTS}: written; `ratespike figure butd` draws it")
 
 
 def _begun(out: Path, seeds: int) -> Path:
     """The folder whose settings a run that goes on keeps."""
     if seeds == 1:
         return out
-    found = sorted(out.glob("seed-*"), key=lambda path: (len(path.name), path.name))
+    found = sorted(out.glob(f"seed-*/{CONFIG}"), key=lambda path: (len(path.parent.name), path))
     if not found:
         raise UsageError(f"{out}: no runs to resume, there is no seed-K in it")
-    return found[0]
+    return found[0].parent
 
 
 def _runs(config: ButdConfig, out: Path, seeds: int) -> dict[Path, ButdConfig]:
     """The folder of every network, and its settings."""
     if seeds == 1:
         return {out: config}
-    others = (
-        [path.name for path in out.iterdir() if not path.name.startswith(("seed-", RESULTS))] if out.is_dir() else []
-    )
-    if others:
-        raise UsageError(f"{out}: holds {others[0]}, which is none of several runs; choose another --out")
+    for path in out.iterdir() if out.is_dir() else ():
+        if not path.name.startswith(("seed-", RESULTS)) and not is_part(path):
+            raise UsageError(f"{out}: holds {path.name}, which is none of several runs; choose another --out")
+    for path in out.glob(f"seed-*/{CONFIG}"):  # results.json is of all of them
+        changed = set(configs.differences(run_config(ButdConfig, path.parent), config))
+        if other := sorted(changed - {"run.seed", "run.device", "run.epochs"}):
+            raise UsageError(f"{path.parent}: is of another condition, it differs in {other[0]}; choose another --out")
     numbers = range(config.run.seed, config.run.seed + seeds)
     return {out / f"seed-{number}": replace(config, run=replace(config.run, seed=number)) for number in numbers}
 
@@ -111,8 +114,7 @@ def _config(preset_name: str | None, file: Path | None, begun: Path | None, give
             raise UsageError("--resume: goes on with the run's own settings, without --preset or --config")
         if not (begun / CONFIG).is_file():
             raise UsageError(f"{begun}: no run to resume, there is no {CONFIG}")
-        config = run_config(begun, given.get("run", {}).get("device", "cpu"))
-        return build_config(config, None, given)
+        return build_config(run_config(ButdConfig, begun), None, given)
     if file is not None and file.suffix == ".json":
         if preset_name:
             raise UsageError("--preset: the reference's file has all settings; give one of the two")

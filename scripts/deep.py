@@ -16,7 +16,7 @@ from ratenets.distributed import process_group, rank
 from ratenets.lpl import frames
 from ratenets.lpl.config import DEFAULTS, LPLConfig
 from ratenets.lpl.training import open_lpl, train_lpl, train_with
-from ratenets.run_folder import CONFIG
+from ratenets.run_folder import CONFIG, run_config
 
 from . import butd, import_weights, ladder, readout, shapes3d, swap, toy
 from .options import build_config, config_options, flag_values, root_option
@@ -65,10 +65,9 @@ def lpl(root: Path | None, file: Path | None, out: Path, resume: bool, resume_to
 def _config(file: Path | None, run: Path | None, given: dict[str, Any]) -> LPLConfig:
     """The settings: a run's own when it goes on, else the dataset's; then a file over them, then the command line."""
     if run is not None:
-        path = run / CONFIG
-        if not path.is_file():
+        if not (run / CONFIG).is_file():
             raise UsageError(f"{run}: no run to resume, there is no {CONFIG}")
-        default = configs.loads(LPLConfig, configs.read_text(path), str(path))
+        default = run_config(LPLConfig, run)
     else:
         values = configs.parse(configs.read_text(file), str(file)) if file else {}
         default = LPLConfig.for_data(str(given.get("data", values.get("data", LPLConfig.data))))

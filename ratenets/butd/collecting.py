@@ -17,7 +17,7 @@ from ratenets.butd.results import RunResult, SubNetworks, compared, evaluations
 from ratenets.butd.subnetworks import subnetworks
 from ratenets.butd.tasks import LeftRightOf, Tasks
 from ratenets.butd.training import START, ButdLearner, run_config
-from ratenets.run_folder import METRICS, load_weights
+from ratenets.run_folder import METRICS, epochs_done, load_weights
 
 RESULTS = "results.json"
 """The file of a run's result, in its folder."""
@@ -25,6 +25,8 @@ RESULTS = "results.json"
 
 def collect(folder: Path, material: TaskImages, device: str = "cpu") -> RunResult:
     """What a run has come to: its evaluations, one before learning among them, and the sub-networks of its tasks.
+
+    A run that is not finished counts as far as its checkpoint goes.
 
     Args:
         folder: of the run.
@@ -35,7 +37,7 @@ def collect(folder: Path, material: TaskImages, device: str = "cpu") -> RunResul
         RatespikeError: the folder is no run, or its checkpoint or its metrics are damaged.
     """
     config = run_config(folder, device)
-    metrics, start = _lines(folder / METRICS), _lines(folder / START, first=0)
+    metrics, start = _lines(folder / METRICS)[: epochs_done(folder)], _lines(folder / START, first=0)
     learner = ButdLearner(dataclasses.replace(config, initial_weights=""), material)
     names, done = material.tasks.names, len(metrics)
     lines = [*(start or [{"epoch": 0}] * (not metrics)), *metrics]
@@ -80,15 +82,15 @@ def selected(network: ButdNetwork, tasks: Tasks) -> SubNetworks:
 
 
 def _averaged(every: SubNetworks, task: Tensor) -> SubNetworks:
-    """The average over all instructions to a task, and over all pairs of instructions to two."""
+    """The average over all instructions to a task, and over all pairs of instructions to two that open anything."""
     member = torch.nn.functional.one_hot(task).double()
     active = torch.tensor(every.active, dtype=torch.float64) @ member / member.sum(0)
     overlap = torch.tensor(
         [[[float("nan") if v is None else v for v in row] for row in layer] for layer in every.overlap],
         dtype=torch.float64,
     )
-    pairs = member.sum(0)[:, None] * member.sum(0)
-    mean = member.T @ overlap @ member / pairs
+    pairs = member.T @ torch.isfinite(overlap).double() @ member
+    mean = member.T @ overlap.nan_to_num(0) @ member / pairs  # NaN without a pair
     return SubNetworks(
         every.layers,
         tuple(tuple(layer) for layer in active.tolist()),

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from foundation import config as configs
 from foundation.errors import RatespikeError, UsageError
 from foundation.files import write_json
 from foundation.seeds import derive, numpy_generator
+from ratenets import run_folder
 from ratenets.butd.builders import build_network
 from ratenets.butd.config import ButdConfig
 from ratenets.butd.existing import load_weights
@@ -27,15 +27,15 @@ from ratenets.butd.parallel import Step
 from ratenets.butd.subnetworks import alignment
 from ratenets.distributed import rank, ranks, share
 from ratenets.rehearsal import fit
-from ratenets.run import out_of_memory
-from ratenets.run_folder import CHECKPOINT, CONFIG, open_run
+from ratenets.run import MemoryFullError, out_of_memory
+from ratenets.run_folder import CHECKPOINT, open_run
 from ratenets.run_folder import load_weights as load_checkpoint
 
 START = "start.json"
 """What is measured before a network learns, in the folder of its run."""
 
 TEST_BATCH = 1000
-"""Images at a time where nothing learns."""
+"""Images of 32 x 32 at a time where nothing learns; of larger ones, fewer."""
 
 
 class ButdLearner:
@@ -145,8 +145,10 @@ class ButdLearner:
         names, n = self.material.tasks.names, len(part[0])
         right = torch.zeros(len(names), device=self.device, dtype=torch.float64)
         losses = torch.zeros((), device=self.device, dtype=torch.float64)
-        for start in range(0, n, TEST_BATCH):
-            rows = slice(start, min(start + TEST_BATCH, n))
+        height, width = self.material.image_shape[1:]
+        size = max(1, TEST_BATCH * 32**2 // max(height * width, 32**2))
+        for start in range(0, n, size):
+            rows = slice(start, min(start + size, n))
             for number in range(len(names)):
                 task = torch.full((rows.stop - rows.start,), number, device=self.device)
                 samples = self.samples(part, rows, task)
@@ -264,12 +266,26 @@ def train_butd(
         return made[0]
 
     def open_folder(path: Path) -> None:
+        start = _before_learning(made[0]) if rank() == 0 and not begun and config.evaluate_every else None
         open_butd(path, config, resume=resume)
-        if rank() == 0 and not begun and config.evaluate_every:
-            write_json(path / START, {"epoch": 0, **made[0].measured()})
+        if start is not None:
+            write_json(path / START, {"epoch": 0, **start})
 
     learner, history = fit(learner_of, config, folder, resume=resume, label=label, open_folder=open_folder)
     return learner.network, history
+
+
+def _before_learning(learner: ButdLearner) -> dict[str, float]:
+    """What is measured before anything is written: evaluation has to fit into the memory, too."""
+    try:
+        return learner.measured()
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        where = learner.config.run.device
+        raise MemoryFullError(
+            f"the evaluation does not fit into the memory of {where}; take a narrower network"
+        ) from None
 
 
 class Trained(NamedTuple):
@@ -286,8 +302,7 @@ def run_config(folder: Path, device: str = "cpu") -> ButdConfig:
     Raises:
         RatespikeError: the folder is no run, or there is no such device.
     """
-    path = folder / CONFIG
-    config = configs.loads(ButdConfig, configs.read_text(path), str(path))
+    config = run_folder.run_config(ButdConfig, folder)
     config = replace(config, run=replace(config.run, device=device))
     config.run.torch_device()
     return config

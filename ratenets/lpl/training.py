@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from foundation import config as configs
 from foundation.data.images import ImageSet, load_images
 from foundation.errors import RatespikeError, UsageError
 from foundation.seeds import derive
+from ratenets import run_folder
 from ratenets.distributed import rank, ranks
 from ratenets.evaluation.features import pooled
 from ratenets.evaluation.linear_readout import read_codes
@@ -29,7 +29,7 @@ from ratenets.lpl.network import LPLNetwork
 from ratenets.lpl.sources import Batch, ImageSource, Source, prepare
 from ratenets.rehearsal import fit
 from ratenets.run import out_of_memory
-from ratenets.run_folder import CHECKPOINT, CONFIG, load_weights, open_run
+from ratenets.run_folder import CHECKPOINT, load_weights, open_run
 
 UNDECAYED = ("bias", "bn", "norm")
 """Parts of a parameter's name that keep it from weight decay, as in the reference."""
@@ -250,8 +250,7 @@ def run_config(folder: Path, device: str = "cpu") -> LPLConfig:
     Raises:
         RatespikeError: the folder is no run, or there is no such device.
     """
-    path = folder / CONFIG
-    config = configs.loads(LPLConfig, configs.read_text(path), str(path))
+    config = run_folder.run_config(LPLConfig, folder)
     config = replace(config, run=replace(config.run, device=device))
     config.run.torch_device()
     return config

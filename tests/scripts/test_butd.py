@@ -1,6 +1,10 @@
 """`ratespike deep butd`, `deep butd-results` and `figure butd`."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,6 +65,50 @@ def test_one_run_has_all_files_in_its_folder_and_begins_where_another_ended(run,
     more = json.loads((tmp_path / "more" / "results.json").read_text())["runs"][0]["history"]
     assert [each["epoch"] for each in more] == [0, 1]
     assert more[0] == second["history"][0]
+
+
+def test_two_processes_leave_the_results_of_one(run, tmp_path):
+    options = ["deep", "butd", *SMALL, "--epochs", 1, "--learning", "counter-hebb", "--precision", "float64"]
+    assert run(*options, "--out", tmp_path / "one")[0] == 0
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "ratespike.cli", *map(str, options), "--out", str(tmp_path / "two")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (json.loads((tmp_path / name / "results.json").read_text())["runs"][0] for name in ("one", "two"))
+    assert two["history"] == one["history"]
+    assert two["subnetworks"] == one["subnetworks"]
+
+
+def test_results_are_of_one_condition_and_as_far_as_the_checkpoints_go(run, tmp_path):
+    out = tmp_path / "runs"
+    options = ["deep", "butd", "--data", "digits", "--hidden", 9, "--seeds", 2, "--out", out]
+    assert run(*options, "--epochs", 1)[0] == 0
+    (out / ".results-abc.part.json").touch()  # a writer was killed
+    with (out / "seed-1" / "metrics.jsonl").open("a") as file:  # and a run, after it had written the line of an epoch
+        line = json.loads((out / "seed-1" / "metrics.jsonl").read_text())
+        file.write(json.dumps(line | {"epoch": 2, "test/class": 0.99}) + "\n")
+    shutil.rmtree(out / "seed-0")  # and another before it had written anything
+    (out / "seed-0").mkdir()
+    assert run(*options, "--seed", 2, "--epochs", 1)[0] == 0
+    found = json.loads((out / "results.json").read_text())["runs"]
+    assert [(each["seed"], each["epochs"], len(each["history"])) for each in found] == [(1, 1, 2), (2, 1, 2), (3, 1, 2)]
+    status, _, said = run(*options, "--seed", 4, "--train-images", 99)
+    assert (status, "is of another condition, it differs in train_images" in said) == (2, True)
+    status, _, said = run("deep", "butd", "--resume", "--seed", 0, "--seeds", 2, "--epochs", 1, "--out", out)
+    assert status == 0, said
+    assert len(json.loads((out / "results.json").read_text())["runs"]) == 4
+
+
+def test_a_run_that_goes_on_keeps_its_device(run, tmp_path):
+    out = tmp_path / "run"
+    assert run("deep", "butd", "--data", "digits", "--hidden", 9, "--epochs", 1, "--out", out)[0] == 0
+    config = (out / "config.toml").read_text()
+    (out / "config.toml").write_text(config.replace('device = "cpu"', 'device = "cuda:99"'))
+    status, _, said = run("deep", "butd", "--resume", "--out", out)
+    assert (status, "cuda:99" in said) == (1, True)
+    assert run("deep", "butd", "--resume", "--device", "cpu", "--out", out)[0] == 0
+    assert (out / "config.toml").read_text() == config
 
 
 def test_presets_datasets_and_files_of_the_reference_make_the_settings(run, tmp_path):
