@@ -12,6 +12,7 @@ from scipy.special import stdtrit
 
 from foundation.config import differences_of
 from foundation.errors import UsageError
+from foundation.tables import aligned
 from ratenets.butd.results import Evaluation, RunResult
 from ratenets.conditions import IRRELEVANT, grouped, label
 from ratenets.existing.pickles import printable
@@ -174,9 +175,9 @@ def _lines(summary: Summary) -> list[str]:
     for split in ("test", "train"):
         values = summary.final(split)
         columns.append(_cells(values if len(names) == 1 else np.hstack([values, values.mean(1, keepdims=True)])))
-    lines += _aligned([["accuracy", "test %", "train %"], *zip(names, *columns, strict=True)])
+    lines += aligned([["accuracy", "test %", "train %"], *zip(names, *columns, strict=True)])
     if summary.layers:
-        lines += _aligned(_subnetworks(summary))
+        lines += aligned(_subnetworks(summary))
     return lines
 
 
@@ -207,9 +208,3 @@ def _cells(values: Values, scale: int = 100) -> list[str]:
         else f"{m:.{digits}f}" + ("" if np.isnan(h) or len(values) < ENOUGH else f" ± {h:.{digits}f}")
         for m, h in zip(*(scale * part for part in estimate(values)), strict=True)
     ]
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines with the first column to the left, all others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]

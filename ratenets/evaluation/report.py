@@ -19,6 +19,7 @@ from typing import Any
 from foundation.config import from_mapping
 from foundation.errors import RatespikeError, UsageError
 from foundation.files import write_json
+from foundation.tables import aligned
 
 KIND, FORMAT = "ratespike readout", 1
 PIXELS = "pixels"
@@ -169,22 +170,13 @@ def table(report: RunReport) -> str:
         "mean activity": [_number(row.mean_activity, 4) for row in rows],
     }
     asked = {name: cells for name, cells in columns.items() if any(cells)}
-    lines += _aligned([list(asked), *zip(*asked.values(), strict=True)])
+    lines += aligned([list(asked), *zip(*asked.values(), strict=True)])
     measured = [row for row in report.layers if row.metrics]
     if measured:
         names = list(measured[0].metrics)
         cells = [[name, *(_number(row.metrics[name], 4) for row in measured)] for name in names]
-        lines += ["", *_aligned([["", *(row.name for row in measured)], *cells])]
+        lines += ["", *aligned([["", *(row.name for row in measured)], *cells])]
     return "\n".join(lines)
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines with the first column to the left, all others to the right."""
-    first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
-    return [
-        "  ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], widths, strict=True))])
-        for row in rows
-    ]
 
 
 def _percent(share: float | None) -> str:
