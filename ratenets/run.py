@@ -111,7 +111,7 @@ class Learner(Protocol):
     def steps_per_epoch(self) -> int: ...
 
     def learning_rate(self, epoch: int) -> float:
-        """The learning rate of an epoch, counted from 0."""
+        """The learning rate of an epoch, counted from 0; of a parameter group with a `scale`, so many times that."""
 
     def step(self, epoch: int, index: int) -> Mapping[str, Tensor]:
         """Fill every parameter's `.grad` for one batch, by whatever rule; return scalars to be averaged."""
@@ -206,7 +206,7 @@ def _begin(folder: Path, learner: Learner, state: State) -> list[dict[str, Any]]
 def _steps(learner: Learner, state: State, steps: int) -> Iterator[None]:
     """The remaining ones of the `steps` of the state's epoch."""
     for group in learner.optimizer.param_groups:
-        group["lr"] = learner.learning_rate(state.epoch)
+        group["lr"] = learner.learning_rate(state.epoch) * group.get("scale", 1.0)
     for index in range(state.index, steps):
         state.sums = _add(state.sums, _step(learner, state.epoch, index))
         try:

@@ -23,7 +23,7 @@ from ratenets.sequences.augmentation import DEFAULT_VIEWS, ViewConfig
 from spiking.network import InputSpikes, NetworkConfig, draw_wiring, variations
 from spiking.stimuli import paper_rates
 
-from . import benchmark_butd
+from . import benchmark_butd, benchmark_hebbian
 from .options import device_option
 from .racing import Timed, race, racing_options, report, write
 
@@ -248,3 +248,4 @@ def _torch_networks(where: torch.device, networks: int) -> dict[str, Simulated]:
 
 
 command.add_command(benchmark_butd.command, "butd")
+command.add_command(benchmark_hebbian.command, "hebbian")

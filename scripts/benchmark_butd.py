@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
 import torch
@@ -20,7 +20,7 @@ from ratenets.butd.networks import ButdNetwork
 from ratenets.butd.training import freeze, optimizer
 
 from .options import device_option
-from .racing import Timed, race, racing_options, report
+from .racing import Timed, peak_memory, race, racing_options, report
 
 PEER = "backprop"
 
@@ -66,7 +66,7 @@ def command(device: str, repeats: int, json_file: Path | None) -> None:
         }
         functions: dict[str, Timed] = {kind: partial(step.run, True) for kind, step in steps.items()}
         rows[name] = race(functions, repeats, where, name)
-        memory[name] = {kind: peak_memory(step, where) for kind, step in steps.items()}
+        memory[name] = {kind: step.peak_memory(where) for kind, step in steps.items()}
         values[name] = {kind: step.values() for kind, step in steps.items()}
     report("butd", rows, PEER, "ms per step", 1e3, json_file)
     for name, kinds in memory.items():
@@ -103,24 +103,8 @@ class _Step:
         """Bytes of what is in `.grad`."""
         return sum(p.grad.nbytes for p in self.network.parameters() if p.grad is not None)
 
-
-def peak_memory(step: _Step, device: torch.device) -> float:
-    """Bytes that a step has in use at most at a time, of what it makes."""
-    step.run(False)
-    step.optimizer.zero_grad()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        step.run(False)
-        torch.cuda.synchronize(device)
-        return torch.cuda.max_memory_allocated(device) - before
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        step.run(False)
-    results: Any = profile.profiler
-    events = [event for event in results.kineto_results.events() if event.name() == "[memory]"]
-    in_use = most = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        in_use += event.nbytes()
-        most = max(most, in_use)
-    return most
+    def peak_memory(self, device: torch.device) -> int:
+        """Bytes that a step has in use at most at a time, of what it makes."""
+        self.run(False)
+        self.optimizer.zero_grad()
+        return peak_memory(partial(self.run, False), device)

@@ -18,7 +18,7 @@ from ratenets.lpl.config import DEFAULTS, LPLConfig
 from ratenets.lpl.training import open_lpl, train_lpl, train_with
 from ratenets.run_folder import CONFIG, run_config
 
-from . import butd, import_weights, ladder, readout, shapes3d, swap, toy
+from . import butd, hebbian, import_weights, ladder, readout, shapes3d, swap, toy
 from .options import build_config, config_options, flag_values, root_option
 from .original_flags import original_flags, translated
 
@@ -89,6 +89,7 @@ def _last_losses(history: list[dict[str, Any]]) -> str:
 
 command.add_command(butd.command, "butd")
 command.add_command(butd.results, "butd-results")
+command.add_command(hebbian.command, "hebbian")
 command.add_command(import_weights.command, "import")
 command.add_command(readout.command, "readout")
 command.add_command(ladder.command, "ladder")

@@ -85,6 +85,24 @@ FIGURES = {
         "accuracy by task, sub-networks by layer, alignment of W and V in BU-TD networks",
         "files results.json of `ratespike deep butd`; several seeds of a condition are pooled",
     ),
+    "local-rules": Recipe(
+        "ratenets.hebbian.results:read_results",
+        "ratenets.hebbian.plots:local_rules",
+        "local learning rules side by side: learning, or what an experiment measures",
+        "files results.json of `ratespike deep hebbian`, of one experiment; several seeds of a condition are pooled",
+    ),
+    "local-rules-weights": Recipe(
+        "ratenets.hebbian.pictures:read_pictures",
+        "ratenets.hebbian.picture_plots:weights",
+        "weights before learning, after it, and their difference",
+        "a file pictures.npz of `ratespike deep hebbian`",
+    ),
+    "local-rules-examples": Recipe(
+        "ratenets.hebbian.pictures:read_pictures",
+        "ratenets.hebbian.picture_plots:examples",
+        "test images by class and by what the network says",
+        "a file pictures.npz of `ratespike deep hebbian`",
+    ),
     "augmentations": Recipe(
         "ratenets.sequences.plots:read_views",
         "ratenets.sequences.plots:augmentations",

@@ -14,6 +14,8 @@ from foundation import config as configs
 from foundation.config import Config
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+LISTS: dict[Any, str] = {tuple[int, ...]: "N,N,...", tuple[float, ...]: "X,X,..."}
+"""Types of fields that are lists, and how the help writes them."""
 
 
 def config_options(
@@ -37,9 +39,9 @@ def config_options(
                 shown = f"{_on(default)}{more}"
                 option = click.option(f"--{flag}/--no-{flag}", default=None, help=f"{text}  [default: {shown}]")
             else:
-                metavar = {int: "N", float: "X"}.get(field_type, "N,N,..." if isinstance(default, tuple) else "NAME")
+                metavar = {int: "N", float: "X", **LISTS}.get(field_type, "NAME")
                 parser = field_type if field_type in (int, float) else str
-                shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+                shown = (",".join(map(str, default)) or "none") if isinstance(default, tuple) else default
                 option = click.option(
                     f"--{flag}", type=parser, metavar=metavar, help=f"{text}  [default: {shown}{more}]"
                 )
@@ -52,12 +54,12 @@ def config_options(
 def flag_values(kind: type[Any], flags: Mapping[str, Any]) -> dict[str, Any]:
     """The given options as the nested mapping of their config."""
     values: dict[str, Any] = {}
-    for path, flag, field, _ in _leaves(kind):
+    for path, flag, _, field_type in _leaves(kind):
         value = flags.get(flag.replace("-", "_"))
         if value is None:
             continue
-        if isinstance(field.default, tuple):
-            value = _integers(flag, value)
+        if field_type in LISTS:
+            value = _numbers(flag, value, *typing.get_args(field_type)[:1])
         nested: dict[str, Any] = {path[-1]: value}
         for part in reversed(path[:-1]):
             nested = {part: nested}
@@ -88,13 +90,12 @@ def _leaves(
             yield (*path, field.name), flag, field, types[field.name]
 
 
-def _integers(flag: str, text: str) -> list[int]:
+def _numbers(flag: str, text: str, kind: type[Any]) -> list[Any]:
     try:
-        return [int(part) for part in text.split(",")]
+        return [kind(part) for part in text.split(",")]
     except ValueError:
-        raise click.BadParameter(
-            f"'{text}' is no list of whole numbers such as 64,64", param_hint=f"--{flag}"
-        ) from None
+        what = "whole numbers such as 64,64" if kind is int else "numbers such as 1e-4,0.01"
+        raise click.BadParameter(f"'{text}' is no list of {what}", param_hint=f"--{flag}") from None
 
 
 def _at(changes: Mapping[str, Any], path: tuple[str, ...]) -> Any:

@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -57,6 +58,26 @@ def _cpu_time() -> float:
     """Of this process and of those it has waited for, in s; only the latter come in ticks of 10 ms."""
     times = os.times()
     return time.process_time() + times.children_user + times.children_system
+
+
+def peak_memory(function: Timed, device: torch.device) -> int:
+    """Bytes that it has in use at most at a time, of what torch makes in it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        function()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        function()
+    results: Any = profile.profiler
+    events = [event for event in results.kineto_results.events() if event.name() == "[memory]"]
+    in_use = most = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        in_use += event.nbytes()
+        most = max(most, in_use)
+    return most
 
 
 def report(

@@ -79,3 +79,16 @@ def test_every_command_of_the_table_exists() -> None:
         known = module.FIGURES if group == "figure" else module.command.commands
         for name in re.split(r"[, ]+", names.strip()):
             assert name in known, (group, name)
+
+
+def test_the_code_of_the_page_on_local_rules_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    code = re.findall(r"```python\n(.*?)```", (DOCS / "local-rules.md").read_text(), flags=re.DOTALL)
+    use = "from ratenets.hebbian.network import Network\nfrom ratenets.hebbian.rules.rule import Batch\nimport torch\n"
+    use += "network = Network((4, 3, 2), 'tanh', biases=True, seed=0)\nrule = AntiHebbian(network, config, 0)\n"
+    use += "images = torch.randn(5, 4)\nbatch = Batch(images, torch.arange(5) % 2)\n"
+    use += "rule.teach(network, batch, network.activities(images))\n"
+    use += "print(all(parameter.grad is not None for parameter in network.parameters()))\n"
+    exec(compile("\n".join([*code, use]), "local-rules.md", "exec"), {})
+    first, last = capsys.readouterr().out.splitlines()
+    assert float(first.split()[0]) > 0.3
+    assert last == "True"
