@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -25,6 +26,7 @@ from .racing import Timed, peak_memory, race, racing_options, report
 
 LOOP, LOADER = "loop over examples", "DataLoader of images"
 MEAN, STD = 0.1307, 0.3081
+EPOCHS = 5
 
 
 @click.command(short_help="Gradients of single examples, and training, against loops over single images.")
@@ -38,7 +40,7 @@ def command(device: str, repeats: int, json_file: Path | None) -> None:
     where = find_device(device, "--device")
     torch.set_num_threads(1)
     material = made_up(60_000, 10_000)
-    learner = LocalLearner(HebbianConfig(run=RunConfig(device=device)), material)
+    learner = LocalLearner(HebbianConfig(run=RunConfig(epochs=EPOCHS, device=device)), material)
     (batch,) = learner.validation_batches()
     model = _plain(learner.config, material).to(where)
     single: dict[str, Timed] = {
@@ -47,7 +49,7 @@ def command(device: str, repeats: int, json_file: Path | None) -> None:
     }
     rows = {"moments of 6,000 gradients": race(single, repeats, where, "gradients of single examples")}
     training: dict[str, Timed] = {
-        LOADER: partial(loader_epochs, learner.config, material, 5, where),
+        LOADER: partial(loader_epochs, learner.config, material, where),
         "ours": partial(train_hebbian, learner.config, material, label="5 epochs"),
     }
     rows["5 epochs of backprop"] = race(training, max(1, repeats // 5), where, "training")
@@ -88,24 +90,27 @@ def looped_moments(model: nn.Sequential, images: Tensor, labels: Tensor) -> list
 
 
 class SingleImages(Dataset[tuple[Tensor, int]]):
-    """Images one by one, made floats and normalised as they are asked for."""
+    """Images one by one, each by way of a PIL image, as torchvision's MNIST, ToTensor and Normalize give them."""
 
     def __init__(self, material: Material) -> None:
-        self.images, self.labels = (torch.from_numpy(each) for each in material.train)
+        self.images, self.labels = material.train
+        self.mean, self.std = (torch.tensor([value]).view(-1, 1, 1) for value in (MEAN, STD))
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, row: int) -> tuple[Tensor, int]:
-        return ((self.images[row].float() / 255 - MEAN) / STD).flatten(), int(self.labels[row])
+        picture = Image.fromarray(self.images[row, 0])
+        image = torch.from_numpy(np.array(picture)[None]).float().div(255)
+        return image.sub_(self.mean).div_(self.std).flatten(), int(self.labels[row])
 
 
-def loader_epochs(config: HebbianConfig, material: Material, epochs: int, device: torch.device) -> None:
+def loader_epochs(config: HebbianConfig, material: Material, device: torch.device) -> None:
     """Backprop as a user of torch would write it."""
     model = _plain(config, material).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     loader = DataLoader(SingleImages(material), batch_size=config.batch_size, shuffle=True)
-    for _ in bar(range(epochs), label="DataLoader", unit="epoch"):
+    for _ in bar(range(config.run.epochs), label="DataLoader", unit="epoch"):
         for images, labels in loader:
             optimizer.zero_grad()
             torch.autograd.backward(nn.functional.cross_entropy(model(images.to(device)), labels.to(device)))

@@ -22,7 +22,7 @@ from ratenets.hebbian.material import Material, load_material
 from ratenets.hebbian.pictures import write_pictures
 from ratenets.hebbian.results import LocalResult, read_results, write_results
 from ratenets.hebbian.table import table
-from ratenets.hebbian.training import train_hebbian
+from ratenets.hebbian.training import resolved, train_hebbian
 from ratenets.run_folder import CONFIG, open_run, run_config
 
 from .options import build_config, config_options, flag_values, root_option
@@ -164,7 +164,9 @@ def _done(path: Path, experiment: str, planned: Planned, resume: bool) -> dict[t
         if result.experiment != experiment:
             raise UsageError(f"{path}: is of {result.experiment or 'a single run'}, not of {experiment}")
         config = planned.get(key)
-        settings: Mapping[str, Any] = json.loads(json.dumps(dataclasses.asdict(config))) if config else result.settings
+        settings: Mapping[str, Any] = (
+            json.loads(json.dumps(dataclasses.asdict(resolved(config)))) if config else result.settings
+        )
         changed = [name for name in configs.differences_of(result.settings, settings) if name != "run.device"]
         if changed:
             raise UsageError(f"{path}: {result.condition}, seed {result.seed}, was made with another {changed[0]}")

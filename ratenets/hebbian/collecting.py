@@ -11,7 +11,7 @@ import torch
 
 from ratenets.hebbian.pictures import Pictures
 from ratenets.hebbian.results import Epoch, LocalResult
-from ratenets.hebbian.training import LocalLearner, initial_model
+from ratenets.hebbian.training import LocalLearner, initial_model, resolved
 
 EXAMPLES = 10
 """Test images of each class that are shown."""
@@ -46,7 +46,7 @@ def result_of(
         rule=config.rule,
         data=config.data,
         seed=config.run.seed,
-        settings=dataclasses.asdict(config),
+        settings=dataclasses.asdict(resolved(config)),
         classes=material.classes,
         history=tuple(_epoch(line) for line in history),
         correct=tuple(correct),
@@ -78,7 +78,7 @@ def pictures_of(learner: LocalLearner) -> Pictures:
     material = learner.material
     images, labels = material.test
     rows = np.concatenate([np.flatnonzero(labels == k)[:EXAMPLES] for k in range(len(material.classes))])
-    logits = learner.net(learner.test[0][torch.from_numpy(rows).to(learner.device)])
+    logits = learner.net(learner.test.images(torch.from_numpy(rows).to(learner.device)))
     before = initial_model(learner.config, material).network
     return Pictures(
         examples=images[rows],

@@ -26,6 +26,8 @@ RULE_NAMES = (
 """In the order of the tables; `ratenets.hebbian.rules.RULES` has their classes."""
 CLAMPED = ("hebbian",)
 """Rules whose last layer can be given its target in the place of its output."""
+NOISY = ("weight-perturbation", "node-perturbation")
+"""Rules that draw noise."""
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "identity")
 
 
@@ -104,6 +106,8 @@ class HebbianConfig:
         ):
             if getattr(self, name) and self.rule not in rules:
                 raise UsageError(f"{name}: is of {' and '.join(rules)}, not of {self.rule}")
+        if self.rule in NOISY and self.run.precision == "bfloat16":
+            raise UsageError(f"run.precision: bfloat16 rounds the noise of {self.rule} away; take float32")
         if self.rule in ("hybrid", "lpl") and not self.hidden:
             raise UsageError(f"hidden: {self.rule} needs a hidden layer at least")
 

@@ -130,7 +130,7 @@ def metrics_of(learner: LocalLearner) -> dict[str, float]:
     """
     found = learner.accuracies("validation", learner.validation)
     correct = [found.pop(f"validation/correct/{label}") for label in learner.material.classes]
-    seen = torch.bincount(learner.validation[1], minlength=len(correct)).tolist()
+    seen = torch.bincount(learner.validation.labels, minlength=len(correct)).tolist()
     shares = [right / n for right, n in zip(correct, seen, strict=True)]
     found |= {"accuracy of the worst class": min(shares), "accuracy of the best class": max(shares)}
     found |= snr_of(learner) | cosine_of(learner)
@@ -142,7 +142,7 @@ def metrics_of(learner: LocalLearner) -> dict[str, float]:
         found[f"mean change/{name}"] = float(change.mean())
         if values.any():
             found[f"dimensions of change/{name}"] = float(values.sum() ** 2 / values.square().sum())
-    for number, activity in enumerate(learner.net.activities(learner.validation[0])[:-1], 1):
+    for number, activity in enumerate(learner.net.activities(learner.validation.images(slice(None)))[:-1], 1):
         found[f"activity/y{number}"] = float(activity.y.mean())
         found[f"spread/y{number}"] = float(activity.y.std(0).mean())
     return found

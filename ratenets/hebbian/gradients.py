@@ -17,12 +17,14 @@ from ratenets.hebbian.rules.rule import Batch, Gradient, LayerGradient, Rule
 
 EPSILON = 1e-7
 """Added to the standard deviation, as in the Neuromatch project."""
+AGREEING = 1e-2
+"""Variance of a gradient over its mean square, below which float32 would give it fewer than four digits."""
 DENSE = 2**25
 """Numbers that gradients of single examples may have at a time, where they have to be made: 128 MiB."""
 
 
 class Moments(NamedTuple):
-    """Of the gradients of single examples, float64, of a parameter's shape: (out, in), or (out,) of biases."""
+    """Of the gradients of single examples, of a parameter's shape: (out, in), or (out,) of biases."""
 
     mean: Tensor
     mean_square: Tensor
@@ -50,12 +52,10 @@ def moments(network: Network, rule: Rule, batch: Batch) -> dict[str, Moments]:
     taken at the batch's statistics.
 
     Args:
-        network: at the weights to be looked at.
+        network: at the weights to be looked at, in whose precision all is done.
         rule: of which the gradients are.
         batch: all examples.
     """
-    network, rule = copy.deepcopy(network).double(), copy.deepcopy(rule).double()  # to subtract two squares
-    batch = batch._replace(images=batch.images.double(), other=None if batch.other is None else batch.other.double())
     size = len(batch.labels)
     if rule.one_by_one:
         size = max(1, DENSE // max(weight.numel() for weight in network.weights))
@@ -73,16 +73,30 @@ def moments(network: Network, rule: Rule, batch: Batch) -> dict[str, Moments]:
 def snr(network: Network, rule: Rule, batch: Batch) -> dict[str, float]:
     """Signal-to-noise ratio of single examples' gradients: mean over weights of |mean_b g| / (std_b g + 1e-7).
 
-    NaN, and a warning, where all gradients of a parameter are 0.
+    NaN, and a warning, where all gradients of a parameter are 0. Where examples agree so well that a difference of
+    squares would lose its digits, all is done again in float64.
     """
+    state = None if batch.generator is None else batch.generator.get_state()
+    measured = moments(network, rule, batch)
+    if any(_agreeing(of) for of in measured.values()) and batch.images.dtype != torch.float64:
+        if batch.generator is not None and state is not None:
+            batch.generator.set_state(state)
+        other = None if batch.other is None else batch.other.double()
+        exact = batch._replace(images=batch.images.double(), other=other)
+        measured = moments(copy.deepcopy(network).double(), copy.deepcopy(rule).double(), exact)
     found = {}
-    for name, of in moments(network, rule, batch).items():
+    for name, of in measured.items():
         if not of.mean_square.any():
             warnings.warn(f"{name}: all gradients are zero, their signal-to-noise ratio is undefined", stacklevel=2)
             found[name] = math.nan
             continue
         found[name] = float((of.mean.abs() / (of.std + EPSILON)).mean())
     return found
+
+
+def _agreeing(of: Moments) -> bool:
+    """Is there a weight for which the examples' gradients are nearly the same?"""
+    return bool((of.mean_square - of.mean.square() < AGREEING * of.mean_square).any())
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from foundation.data.images import ImageSet, load_images
 from foundation.errors import UsageError
 from foundation.seeds import numpy_generator
-from ratenets.butd.material import STATISTICS, normalised
+from ratenets.butd.material import STATISTICS
 from ratenets.hebbian.config import HebbianConfig
 
 SPLIT_SEED = 0
@@ -105,9 +106,30 @@ def _kept(images: ImageSet, config: HebbianConfig) -> tuple[int, ...]:
     return kept
 
 
-def placed(part: Part, config: HebbianConfig) -> tuple[Tensor, Tensor]:
-    """A part on the run's device: images (N, pixels), normalised, and labels."""
+class Placed(NamedTuple):
+    """A part on the run's device, its images as bytes: they become numbers where they are used.
+
+    Attributes:
+        raw: (N, C, H, W).
+        labels: (N,).
+        scale, shift: of a byte, (C, 1, 1), that make its normalised value.
+    """
+
+    raw: Tensor
+    labels: Tensor
+    scale: Tensor
+    shift: Tensor
+
+    def images(self, rows: Tensor | slice) -> Tensor:
+        """Normalised images, (B, pixels)."""
+        raw = self.raw[rows] if isinstance(rows, slice) else self.raw.index_select(0, rows)
+        return raw.to(self.scale.dtype).mul_(self.scale).add_(self.shift).flatten(1)
+
+
+def placed(part: Part, config: HebbianConfig) -> Placed:
+    """A part of a run's images on its device."""
     device = config.run.torch_device()
-    mean, std = STATISTICS[config.data]
-    images = normalised(torch.from_numpy(part[0]).to(device), mean, std, config.run.dtype)
-    return images.flatten(1), torch.from_numpy(part[1]).to(device)
+    raw, labels = (torch.from_numpy(each).to(device) for each in part)
+    mean, std = (torch.tensor(each, dtype=torch.float64)[:, None, None] for each in STATISTICS[config.data])
+    scale, shift = (each.to(device, config.run.dtype) for each in (1 / (255 * std), -mean / std))
+    return Placed(raw, labels, scale, shift)

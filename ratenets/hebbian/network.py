@@ -41,16 +41,18 @@ class Network(nn.Module):
         self.activation = activation
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.layers = nn.ModuleList(nn.Linear(inputs, outputs, bias=biases) for inputs, outputs in pairwise(sizes))
+            layers = [nn.Linear(inputs, outputs, bias=biases) for inputs, outputs in pairwise(sizes)]
+        self.layers = nn.ModuleList(layers)
+        self._linear = tuple(layers)  # to go through a ModuleList takes as long as a small layer
 
     @property
     def weights(self) -> list[Tensor]:
         """W of every layer, (out, in), lowest first."""
         return [layer.weight for layer in self.linear()]
 
-    def linear(self) -> list[nn.Linear]:
+    def linear(self) -> tuple[nn.Linear, ...]:
         """The layers, lowest first."""
-        return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
+        return self._linear
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, classes) of images (B, pixels)."""

@@ -18,7 +18,7 @@ from ratenets.butd.material import STATISTICS, normalised
 from ratenets.distributed import launched
 from ratenets.hebbian.config import HebbianConfig
 from ratenets.hebbian.gradients import parts
-from ratenets.hebbian.material import Material, load_material, placed
+from ratenets.hebbian.material import Material, Placed, load_material, placed
 from ratenets.hebbian.network import Network
 from ratenets.hebbian.rules import RULES
 from ratenets.hebbian.rules.rule import Batch, Rule
@@ -63,7 +63,6 @@ class LocalLearner:
         self.train, self.validation, self.test = (
             placed(part, config) for part in (material.train, material.validation, material.test)
         )
-        self._raw = torch.from_numpy(material.train[0]).to(self.device) if self.rule.views else None
         withheld = np.isin(np.array(material.classes)[material.train[1]], config.withhold)
         self._shown = np.flatnonzero(~withheld)
         self.steps_per_epoch = -(-len(material.train[1]) // config.batch_size)
@@ -90,7 +89,7 @@ class LocalLearner:
         with self.config.run.autocast():
             logits = self._teach(batch)
         # A smaller last batch counts by its images.
-        part = len(batch.labels) * self.steps_per_epoch / len(self.train[1])
+        part = len(batch.labels) * self.steps_per_epoch / len(self.train.labels)
         loss = nn.functional.cross_entropy(logits, batch.labels)
         return {"loss": part * loss, "accuracy": part * (logits.argmax(1) == batch.labels).to(loss.dtype).mean()}
 
@@ -103,11 +102,11 @@ class LocalLearner:
         """What a step sees: order of the images, views and noise depend on seed, epoch and index alone."""
         size = self.config.batch_size
         rows = self._rows(epoch)[index * size : (index + 1) * size]
-        labels = self.train[1][rows]
+        labels = self.train.labels.index_select(0, rows)
         generator = self.generator(epoch, index) if self.rule.noise else None
-        if self._raw is None:
-            return Batch(self.train[0][rows], labels, None, generator)
-        first, second = self.views(self._raw[rows], "views", epoch, index)
+        if not self.rule.views:
+            return Batch(self.train.images(rows), labels, None, generator)
+        first, second = self.views(self.train.raw[rows], "views", epoch, index)
         return Batch(first, labels, second, generator)
 
     def views(self, raw: Tensor, *purpose: int | str) -> tuple[Tensor, Tensor]:
@@ -125,7 +124,7 @@ class LocalLearner:
     def _rows(self, epoch: int) -> Tensor:
         """The order of an epoch's images: all once, or, while labels are withheld, as many of the others."""
         if self._order is None or self._order[0] != epoch:
-            n = len(self.train[1])
+            n = len(self.train.labels)
             generator = numpy_generator(self.config.run.seed, "order", epoch)
             hidden = self.config.withhold and not 0 < self.config.introduce <= epoch + 1
             if hidden:
@@ -139,11 +138,13 @@ class LocalLearner:
 
     def validation_batches(self, size: int = 0) -> Iterator[Batch]:
         """The validation images in batches of `size`, or all in one, always with the same views and noise."""
-        images, labels = self.validation
+        part, other = self.validation, None
         generator = self.generator("validation") if self.rule.noise else None
-        raw = torch.from_numpy(self.material.validation[0]).to(self.device) if self.rule.views else None
-        first, other = (images, None) if raw is None else self.views(raw, "validation views")
-        yield from parts(Batch(first, labels, other, generator), size or len(labels))
+        if self.rule.views:
+            first, other = self.views(part.raw, "validation views")
+        else:
+            first = part.images(slice(None))
+        yield from parts(Batch(first, part.labels, other, generator), size or len(part.labels))
 
     def evaluate(self, epoch: int) -> Mapping[str, float]:
         """Loss, accuracy and right answers by class on the validation images; at the end, on the test images, too."""
@@ -160,14 +161,14 @@ class LocalLearner:
         return {**line, **(self.measure(self) if self.measure else {})}
 
     @torch.no_grad()
-    def accuracies(self, name: str, part: tuple[Tensor, Tensor]) -> dict[str, float]:
+    def accuracies(self, name: str, part: Placed) -> dict[str, float]:
         """Mean loss, accuracy (0 to 1) and, under "NAME/correct/LABEL", the number of right answers."""
-        images, labels = part
+        labels = part.labels
         losses, right = torch.zeros((), device=self.device, dtype=torch.float64), []
         for start in range(0, len(labels), TEST_BATCH):
             rows = slice(start, start + TEST_BATCH)
             with self.config.run.autocast():
-                logits = self.net(images[rows]).to(images.dtype)
+                logits = self.net(part.images(rows)).to(part.scale.dtype)
             losses += nn.functional.cross_entropy(logits, labels[rows], reduction="sum")
             right.append(logits.argmax(1) == labels[rows])
         correct = torch.bincount(labels[torch.cat(right)], minlength=len(self.material.classes)).tolist()
@@ -193,18 +194,24 @@ def learning_rates(config: HebbianConfig) -> list[float]:
         return list(config.learning_rate)
     if config.learning_rate:
         return list(config.learning_rate) * config.layers
-    hidden, last = RULES[config.rule].learning_rates
+    hidden, last = RULES[config.rule].own_rates(config)
     return [hidden] * (config.layers - 1) + [last]
+
+
+def resolved(config: HebbianConfig) -> HebbianConfig:
+    """The same run with all that it takes from its rule written out."""
+    decay = config.weight_decay if config.weight_decay >= 0 else RULES[config.rule].weight_decay
+    return replace(config, learning_rate=tuple(learning_rates(config)), weight_decay=decay)
 
 
 def optimizer(config: HebbianConfig, model: Model) -> torch.optim.Optimizer:
     """Plain SGD, each layer with its learning rate, which weights of the rule's own that belong to it share."""
-    decay = config.weight_decay if config.weight_decay >= 0 else model.rule.weight_decay
+    config = resolved(config)
     groups = [
         {"params": [*layer.parameters(), *model.rule.own(number)], "scale": rate}
-        for number, (layer, rate) in enumerate(zip(model.network.linear(), learning_rates(config), strict=True))
+        for number, (layer, rate) in enumerate(zip(model.network.linear(), config.learning_rate, strict=True))
     ]
-    return torch.optim.SGD(groups, lr=1.0, weight_decay=decay)
+    return torch.optim.SGD(groups, lr=1.0, weight_decay=config.weight_decay, foreach=False)
 
 
 def train_hebbian(

@@ -39,6 +39,12 @@ class LPL(Rule):
     learning_rates = (1.0, 0.01)
     views = True
 
+    @classmethod
+    def own_rates(cls, config: HebbianConfig) -> tuple[float, float]:
+        """Without a bound on their activity, layers that vary more and more take small steps alone."""
+        hidden, last = cls.learning_rates
+        return (hidden / 100 if config.activation in ("relu", "identity") else hidden, last)
+
     def __init__(self, network: Network, config: HebbianConfig, seed: int) -> None:
         super().__init__(network, config, seed)
         for number, units in enumerate(config.hidden, 1):

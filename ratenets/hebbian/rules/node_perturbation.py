@@ -15,9 +15,11 @@ class NodePerturbation(Rule):
         dW = - eta mean_b( (L~ - L) nu x^T ) / sigma^2 ,      db = - eta mean_b( (L~ - L) nu ) / sigma^2
 
     with L and L~ an example's loss without and with noise, x the input without (Le Cun, Galland & Hinton 1988; Widrow &
-    Lehr 1990). Its mean over nu is the gradient, up to terms in sigma^2.
+    Lehr 1990). Its mean over nu is the gradient, up to terms in sigma^2; its variance grows with the number
+    of units. At a rate of 0.01 hidden weights on MNIST go for a random walk; at 1e-3 all activations learn.
     """
 
+    learning_rates = (1e-3, 0.01)
     noise = True
 
     def gradients(self, network: Network, batch: Batch, activities: Sequence[Activity]) -> list[LayerGradient]:

@@ -67,7 +67,7 @@ class Outer(NamedTuple):
     W: Tensor | None = None
 
     def mean(self) -> Tensor:
-        outer = self.delta.T @ self.x / len(self.x)
+        outer = (self.delta / len(self.x)).T @ self.x  # the smaller of the two is divided
         if self.leak is None or self.W is None:
             return outer
         return outer + self.leak.mean(0)[:, None] * self.W
@@ -139,6 +139,11 @@ class Rule(nn.Module, ABC):
         """
         super().__init__()
         self.config = config
+
+    @classmethod
+    def own_rates(cls, config: HebbianConfig) -> tuple[float, float]:
+        """Learning rates of hidden layers and of the last, where the configuration names none."""
+        return cls.learning_rates
 
     @abstractmethod
     def gradients(self, network: Network, batch: Batch, activities: Sequence[Activity]) -> list[LayerGradient]:

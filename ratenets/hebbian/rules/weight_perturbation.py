@@ -22,7 +22,7 @@ class WeightPerturbation(Rule):
     grows with the number of weights, which is why its learning rate has to be so much smaller than backprop's.
     """
 
-    learning_rates = (1e-4, 1e-4)
+    learning_rates = (3e-4, 3e-4)
     noise = True
     one_by_one = True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from foundation.data.images import ImageSet
 from foundation.errors import UsageError
@@ -56,8 +57,10 @@ def test_classes_that_are_kept_have_the_images_that_they_have_among_all():
 
 def test_images_are_normalised_as_published():
     material = load_material(HebbianConfig(data="digits"))
-    images, labels = placed(material.train, HebbianConfig(data="digits"))
-    assert images.shape == (len(labels), 64)
+    part = placed(material.train, HebbianConfig(data="digits"))
+    images = part.images(slice(None))
+    assert images.shape == (len(part.labels), 64)
+    assert torch.equal(part.images(torch.tensor([7, 5])), images[[7, 5]])
     expected = (material.train[0][5].ravel() / 255 - 0.3048) / 0.3755
     np.testing.assert_allclose(images[5].numpy(), expected, atol=1e-6)
 

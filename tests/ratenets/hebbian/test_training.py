@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from foundation.errors import UsageError
 from ratenets.hebbian.config import RULE_NAMES, HebbianConfig
-from ratenets.hebbian.material import Material, load_material, placed
+from ratenets.hebbian.material import Material, Part, load_material, placed
 from ratenets.hebbian.training import LocalLearner, initial_model, learning_rates, load_hebbian, train_hebbian
 from ratenets.run import RunConfig
 
@@ -26,6 +26,11 @@ def config(rule: str = "backprop", epochs: int = 2, **settings) -> HebbianConfig
     return HebbianConfig(data="digits", rule=rule, **{"hidden": (12,), **settings}, run=RunConfig(**run))
 
 
+def loaded(part: Part, settings: HebbianConfig) -> tuple[Tensor, Tensor]:
+    """All images and labels."""
+    return placed(part, settings).images(slice(None)), placed(part, settings).labels
+
+
 def test_backprop_takes_the_steps_of_a_plain_loop(digits):
     settings = config(biases=True, learning_rate=(0.05, 0.2), weight_decay=0.01, run={"precision": "float64"})
     learner, history = train_hebbian(settings, digits)
@@ -37,7 +42,7 @@ def test_backprop_takes_the_steps_of_a_plain_loop(digits):
         lr=1,
         weight_decay=0.01,
     )
-    images, labels = placed(digits.train, settings)
+    images, labels = loaded(digits.train, settings)
     for epoch in range(2):
         losses, right, rows = 0.0, 0, order._rows(epoch)
         assert sorted(rows.tolist()) == list(range(len(labels)))
@@ -54,7 +59,7 @@ def test_backprop_takes_the_steps_of_a_plain_loop(digits):
         assert history[epoch + 1]["accuracy"] == pytest.approx(right / len(labels), rel=1e-12)
     for one, other in zip(learner.net.parameters(), model.parameters(), strict=True):
         np.testing.assert_allclose(one.detach(), other.detach(), atol=1e-13)
-    logits = model(placed(digits.validation, settings)[0])
+    logits = model(loaded(digits.validation, settings)[0])
     answers = logits.argmax(1).numpy()
     for label in range(10):
         expected = int(((digits.validation[1] == label) & (answers == label)).sum())
@@ -69,7 +74,7 @@ def test_epoch_0_is_evaluated_and_not_trained(digits):
     (line,) = history
     network = initial_model(config(epochs=0), digits).network
     for name, part in (("", digits.train), ("validation/", digits.validation), ("test/", digits.test)):
-        images, labels = placed(part, config())
+        images, labels = loaded(part, config())
         accuracy = (network(images).argmax(1) == labels).float().mean()
         assert line[f"{name}accuracy"] == pytest.approx(float(accuracy), abs=1e-6)
 

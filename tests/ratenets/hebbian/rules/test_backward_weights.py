@@ -67,6 +67,7 @@ def test_feedback_alignment_s_stay_and_the_forward_weights_turn_to_them():
     network, made, batch = setup("feedback-alignment")
     before = [B.clone() for B in made.backward_weights(network)]
 
+    @torch.no_grad()
     def cosine() -> float:
         (W, B) = network.weights[-1], made.backward_weights(network)[-1]
         return float(functional.cosine_similarity(W.T.flatten(), B.flatten(), dim=0))

@@ -51,17 +51,17 @@ def test_a_batch_teaches_the_gradient_of_each_layer_s_own_loss(activation, biase
         found = [None if each.grad is None else each.grad.clone() for each in layer.parameters()]
         f = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": torch.relu, "identity": torch.clone}[activation]
         codes = [f(layer(x)) for x in inputs]
-        loss = terms(*codes).total(rule.config.loss)
+        loss = terms(codes[0], codes[1]).total(rule.config.loss)
         for mine, expected in zip(found, torch.autograd.grad(loss, list(layer.parameters())), strict=True):
+            assert mine is not None
             np.testing.assert_allclose(mine, expected, atol=1e-12)
         inputs = [code.detach() for code in codes]
 
 
 def test_single_images_parts_are_of_their_two_views_alone_and_have_the_batch_s_mean():
     network, rule, batch = setup()
-    activities = network.activities(batch.images)
     with torch.no_grad():
-        parts = rule.single(network, batch, activities)
+        parts = rule.single(network, batch, network.activities(batch.images))
     taught(network, rule, batch)
     for layer, part in zip(network.linear(), parts, strict=True):
         assert layer.weight.grad is not None
@@ -86,8 +86,9 @@ def test_online_push_is_that_of_stale_statistics_and_remembering_is_for_learning
     assert all(torch.equal(value, kept[name]) for name, value in rule.state_dict().items())
     (layer, *_), expected = network.linear(), torch.zeros(())
     for x in (last.images, last.other):
-        z = torch.tanh(layer(x)).repeat(2, 1)  # 1/(B - 1) is 1 of two; each view counts for half
-        expected = expected + stale_push(z, kept["mean1"], kept["covariance1"].diagonal()) / 2
+        z = torch.tanh(layer(x)).repeat(2, 1)  # two equal samples, for a B - 1 of 1
+        each = stale_push(z, kept["mean1"], kept["covariance1"].diagonal()) / 2
+        expected = expected + each / 2  # of two views
     np.testing.assert_allclose(found, torch.autograd.grad(expected, layer.weight)[0], atol=1e-12)
     taught(network, rule, batch)
     assert all(torch.equal(value, kept[name]) for name, value in rule.state_dict().items())  # a batch has its own
@@ -102,8 +103,9 @@ def test_the_first_image_of_all_has_nothing_to_be_compared_with():
     assert found[2].weight.mean().any()
 
 
-def test_after_many_images_one_by_one_the_mean_push_is_that_of_one_large_batch():
-    network, rule, _ = setup(loss=Coefficients(0.5, 1.0, 2.0), hidden=(4,))
+@pytest.mark.parametrize("loss", [Coefficients(1, 0, 0), Coefficients(0, 1, 0), Coefficients(0, 0, 1)])
+def test_after_many_images_one_by_one_the_mean_gradient_is_that_of_one_large_batch(loss):
+    network, rule, _ = setup(loss=loss, hidden=(4,))
     generator = torch.Generator().manual_seed(6)
     images, other = torch.randn(2, 400, SIZES[0], generator=generator, dtype=torch.float64)
     batch = Batch(images, torch.arange(400) % 3, other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -17,7 +18,7 @@ from ratenets.hebbian.rules.rule import Batch, Rule
 
 Floats = NDArray[np.float64]
 SIZES, EXAMPLES, SIGMA, SEED = (5, 4, 3, 3), 6, 0.3, 11
-F = {
+F: dict[str, Callable[[Floats], Floats]] = {
     "sigmoid": lambda a: 1 / (1 + np.exp(-a)),
     "tanh": np.tanh,
     "relu": lambda a: np.maximum(a, 0),
