@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from foundation.tables import aligned
 from ratenets.butd.summary import ENOUGH, estimate
 from ratenets.existing.pickles import printable
 from ratenets.hebbian.classifier import FOLDS, Specificity, name_the_rule
@@ -48,14 +49,14 @@ def _training(found: Sequence[Summary]) -> list[str]:
         rows.append(
             [_name(summary), _cell(validation), *extremes, _cell(train), _cell(test), _cell(learned) + of],
         )
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def _snr(found: Sequence[Summary]) -> list[str]:
     layers = layers_of(found, "snr")
     rows = [["condition", *(f"SNR {layer}" for layer in layers)]]
     rows += [[_name(each), *(_cell(each.snr(layer)[:, None], 4) for layer in layers)] for each in found]
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def _bias(found: Sequence[Summary]) -> list[str]:
@@ -64,7 +65,7 @@ def _bias(found: Sequence[Summary]) -> list[str]:
     for each in found:
         courses = [each.cosine(layer) for layer in layers]
         rows.append([_name(each), *(_cell(course[:, k : k + 1 or None], 3) for course in courses for k in (0, -1))])
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def _which_rule(results: Sequence[LocalResult]) -> list[str]:
@@ -100,9 +101,3 @@ def _cell(values: Values, digits: int = 2) -> str:
         return "-"
     mean, half = estimate(defined)
     return f"{mean:.{digits}f}" + (f" ± {half:.{digits}f}" if len(defined) >= ENOUGH else "")
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines with the first column to the left, all others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
