@@ -11,19 +11,20 @@ from ratenets.lpl.objective import Coefficients
 from ratenets.run import RunConfig
 from ratenets.sequences.augmentation import ViewConfig
 
-RULE_NAMES = (
-    "backprop",
-    "hebbian",
-    "oja",
-    "hybrid",
-    "feedback-alignment",
-    "kolen-pollack",
-    "weight-perturbation",
-    "node-perturbation",
-    "lpl",
-    "counter-hebb",
-)
-"""In the order of the tables; `ratenets.hebbian.rules.RULES` has their classes."""
+RULE_CLASSES = {
+    "backprop": "backprop.Backprop",
+    "hebbian": "hebbian.Hebbian",
+    "oja": "oja.Oja",
+    "hybrid": "hybrid.Hybrid",
+    "feedback-alignment": "feedback_alignment.FeedbackAlignment",
+    "kolen-pollack": "kolen_pollack.KolenPollack",
+    "weight-perturbation": "weight_perturbation.WeightPerturbation",
+    "node-perturbation": "node_perturbation.NodePerturbation",
+    "lpl": "lpl.LPL",
+    "counter-hebb": "counter_hebb.CounterHebb",
+}
+"""The file of every rule in `ratenets.hebbian.rules` and its class there, in the order of the tables."""
+RULE_NAMES = tuple(RULE_CLASSES)
 CLAMPED = ("hebbian",)
 """Rules whose last layer can be given its target in the place of its output."""
 NOISY = ("weight-perturbation", "node-perturbation")

@@ -1,34 +1,20 @@
-"""The rules by name. A new one is a file beside these and a line here."""
+"""The rules: a new one is a file beside these, and a line in `ratenets.hebbian.config.RULE_CLASSES`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from types import MappingProxyType
 
-from ratenets.hebbian.rules.backprop import Backprop
-from ratenets.hebbian.rules.counter_hebb import CounterHebb
-from ratenets.hebbian.rules.feedback_alignment import FeedbackAlignment
-from ratenets.hebbian.rules.hebbian import Hebbian
-from ratenets.hebbian.rules.hybrid import Hybrid
-from ratenets.hebbian.rules.kolen_pollack import KolenPollack
-from ratenets.hebbian.rules.lpl import LPL
-from ratenets.hebbian.rules.node_perturbation import NodePerturbation
-from ratenets.hebbian.rules.oja import Oja
+from ratenets.hebbian.config import RULE_CLASSES
 from ratenets.hebbian.rules.rule import Rule
-from ratenets.hebbian.rules.weight_perturbation import WeightPerturbation
 
-RULES: Mapping[str, type[Rule]] = MappingProxyType(
-    {
-        "backprop": Backprop,
-        "hebbian": Hebbian,
-        "oja": Oja,
-        "hybrid": Hybrid,
-        "feedback-alignment": FeedbackAlignment,
-        "kolen-pollack": KolenPollack,
-        "weight-perturbation": WeightPerturbation,
-        "node-perturbation": NodePerturbation,
-        "lpl": LPL,
-        "counter-hebb": CounterHebb,
-    }
-)
+
+def _class(place: str) -> type[Rule]:
+    file, name = place.split(".")
+    found: type[Rule] = getattr(import_module(f"{__name__}.{file}"), name)
+    return found
+
+
+RULES: Mapping[str, type[Rule]] = MappingProxyType({name: _class(place) for name, place in RULE_CLASSES.items()})
 """By the names of `ratenets.hebbian.config.RULE_NAMES`."""
