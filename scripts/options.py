@@ -91,8 +91,9 @@ def _leaves(
 
 
 def _numbers(flag: str, text: str, kind: type[Any]) -> list[Any]:
+    """What a list's option says; "none" is the empty list."""
     try:
-        return [kind(part) for part in text.split(",")]
+        return [kind(part) for part in text.split(",")] if text != "none" else []
     except ValueError:
         what = "whole numbers such as 64,64" if kind is int else "numbers such as 1e-4,0.01"
         raise click.BadParameter(f"'{text}' is no list of {what}", param_hint=f"--{flag}") from None

@@ -47,7 +47,7 @@ class HebbianConfig:
     kept: float = setting(0.5, "share of the training images that is used, for training and validation")
     validation: float = setting(0.2, "share of these that is kept apart for validation")
     test: float = setting(0.5, "share of the test images that is used")
-    hidden: tuple[int, ...] = setting((100,), "units of each hidden layer, lowest first")
+    hidden: tuple[int, ...] = setting((100,), "units of each hidden layer, lowest first; none: no hidden layer")
     activation: str = setting("sigmoid", f"of the hidden units: one of {', '.join(ACTIVATIONS)}")
     biases: bool = setting(False, "units have biases")
     clamp: bool = setting(False, "hebbian: the last layer learns with the target in the place of its output")

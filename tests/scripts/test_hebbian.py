@@ -33,6 +33,19 @@ def test_a_run_leaves_its_files_and_is_drawn_and_goes_on(run, tmp_path):
     assert [epoch.epoch for epoch in result.history] == [0, 1, 2, 3]
 
 
+def test_a_network_without_hidden_layers_is_a_linear_readout(run, tmp_path):
+    out = tmp_path / "run"
+    options = ["--data", "digits", "--hidden", "none", "--learning-rate", 0.1, "--epochs", 5, "--out", out]
+    status, _, errors = run("deep", "hebbian", *options)
+    assert status == 0, errors
+    assert run_config(HebbianConfig, out).hidden == ()
+    (result,) = read_results(out / "results.json")
+    assert result.test_accuracy is not None
+    assert result.test_accuracy > 0.8
+    status, _, errors = run("figure", "local-rules-weights", out / "pictures.npz", "--out", tmp_path / "weights.png")
+    assert status == 0, errors
+
+
 EXPERIMENTS = {
     "two-classes": (["hebbian", "hebbian, clamped"], 11),
     "three-classes": (["backprop", "hebbian, clamped", "hebbian, clamped, rate per layer"], 6),
