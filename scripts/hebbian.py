@@ -13,16 +13,17 @@ from typing import Any
 import click
 
 from foundation import config as configs
-from foundation.errors import UsageError
+from foundation.errors import RatespikeError, StoppedError, UsageError
 from foundation.files import check_target, claim_folder
 from ratenets.hebbian.collecting import pictures_of, result_of
 from ratenets.hebbian.config import HebbianConfig
-from ratenets.hebbian.experiments import EXPERIMENTS, Condition, conditions
+from ratenets.hebbian.experiments import EXPERIMENTS, Condition, conditions, for_layers
 from ratenets.hebbian.material import Material, load_material
 from ratenets.hebbian.pictures import write_pictures
 from ratenets.hebbian.results import LocalResult, read_results, write_results
 from ratenets.hebbian.table import table
 from ratenets.hebbian.training import resolved, train_hebbian
+from ratenets.run import MemoryFullError
 from ratenets.run_folder import CONFIG, open_run, run_config
 
 from .options import build_config, config_options, flag_values, root_option
@@ -93,15 +94,30 @@ def _single(given: dict[str, Any], root: Path | None, file: Path | None, out: Pa
     click.echo(f"{table([result])}\n{out / RESULTS}: written; `ratespike figure local-rules` draws it")
 
 
+def _layers(user: Mapping[str, Any]) -> dict[str, Any]:
+    """What the number of learning rates depends on: it has to be there with them."""
+    return {"hidden": user["hidden"]} if "hidden" in user else {}
+
+
 Planned = dict[tuple[str, int], HebbianConfig]  # by condition and seed
 
 
 def _plan(chosen: list[Condition], file: Path | None, given: dict[str, Any], seeds: int) -> Planned:
-    """The settings of every network; what the user gives wins over the condition's. All conditions of a seed first."""
+    """The settings of every network, all conditions of a seed first.
+
+    What the user gives wins over the condition's epochs and learning rates, and may not touch what it is named for.
+    """
+    user = configs.merged(configs.parse(configs.read_text(file), str(file)) if file else {}, given)
+    fixed = {"rule", *(name for condition in chosen for name in condition.changes)} - {"run", "learning_rate"}
+    if taken := sorted(fixed & user.keys()):
+        raise UsageError(f"{taken[0]}: is what the conditions of this experiment differ in; leave it out")
     plain = json.loads(json.dumps(dataclasses.asdict(HebbianConfig())))
     configurations: dict[str, HebbianConfig] = {}
     for condition in chosen:
-        default = configs.from_mapping(HebbianConfig, configs.merged(plain, condition.changes), condition.name)
+        changes = for_layers(condition.changes, len(user.get("hidden", plain["hidden"])))
+        default = configs.from_mapping(
+            HebbianConfig, configs.merged(plain, {**changes, **_layers(user)}), condition.name
+        )
         config = build_config(default, file, given)
         if config not in configurations.values():
             configurations[condition.name] = config
@@ -124,20 +140,32 @@ def _experiment(experiment: str, planned: Planned, root: Path | None, out: Path,
     for config in planned.values():  # all are read before any is learned from
         if _kind(config) not in materials:
             materials[_kind(config)] = load_material(config, root)
+    failed: list[str] = []
     for number, ((name, seed), config) in enumerate(planned.items(), 1):
         if (name, seed) in done:
             continue
         label = f"{name}, seed {seed} ({number} of {len(planned)})"
-        done[name, seed] = _measured(experiment, name, config, materials[_kind(config)], label)
+        try:
+            done[name, seed] = _measured(experiment, name, config, materials[_kind(config)], label)
+        except (StoppedError, MemoryFullError):
+            raise
+        except RatespikeError as error:  # one network that diverges is no reason to lose the others
+            failed.append(f"{name}, seed {seed}")
+            click.echo(f"{failed[-1]}: {error}", err=True)
+            continue
         write_results(
             path, [done[key] for key in [*planned, *(key for key in done if key not in planned)] if key in done]
         )
-    click.echo(f"{table(list(done.values()))}\n{path}: written; `ratespike figure local-rules` draws it")
+    if done:
+        click.echo(f"{table(list(done.values()))}\n{path}: written; `ratespike figure local-rules` draws it")
+    if failed:
+        raise RatespikeError(f"{len(failed)} of {len(planned)} networks failed, {failed[0]} for one")
 
 
 def _kind(config: HebbianConfig) -> Any:
     """What a material depends on."""
-    return (config.data, config.classes, config.drop_classes, config.kept, config.validation, config.test)
+    names = ("data", "classes", "drop_classes", "withhold", "kept", "validation", "test")
+    return tuple(getattr(config, name) for name in names)
 
 
 def _measured(experiment: str, name: str, config: HebbianConfig, material: Material, label: str) -> LocalResult:

@@ -162,6 +162,14 @@ EXPERIMENTS: Mapping[str, Experiment] = {
 """In the order of the Neuromatch project."""
 
 
+def for_layers(changes: Changes, hidden: int) -> Changes:
+    """The changes for a network of so many hidden layers: the first of two learning rates is for all of these."""
+    rates = changes.get("learning_rate", ())
+    if len(rates) != 2:
+        return changes
+    return {**changes, "learning_rate": [rates[0]] * hidden + [rates[1]]}
+
+
 def conditions(experiment: str, rules: Sequence[str] = ()) -> list[Condition]:
     """Those of an experiment, for these rules or its own.
 

@@ -19,6 +19,8 @@ UNITS, UNITS_PER_ROW = 12, 4
 """Of the first layer that are shown, as images."""
 MOST_EXAMPLES = 10
 """Images in a row."""
+MOST_NAMES = 20
+"""Classes that are named at the weights of the last layer; of more, the units' numbers."""
 CELL = 0.3  # inches, of an example
 
 Values = NDArray[np.float64]
@@ -70,7 +72,7 @@ def _layer(axes: Sequence[Axes], matrices: Sequence[Values], number: int, of: Pi
     means = [float(W.mean()) for W in matrices]
     name = f"W{number + 1}"
     if shared:
-        _colour_bar(axes, drawn[0], name, {"before": (means[0], BLACK), "after": (means[1], ORANGE)})
+        _colour_bar(axes, drawn[0], name, {"mean before": (means[0], BLACK), "mean after": (means[1], ORANGE)})
     else:
         for axis, image, mean, colour in zip(axes, drawn, means, (BLACK, ORANGE, BLACK), strict=True):
             _colour_bar([axis], image, name, {"mean": (mean, colour)})
@@ -81,12 +83,15 @@ def _layer(axes: Sequence[Axes], matrices: Sequence[Values], number: int, of: Pi
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
     else:
-        axes[0].set_ylabel(f"{name}: unit")
+        last = number == len(of.before) - 1
+        axes[0].set_ylabel(f"{name}: {'class' if last else 'unit'}")
         for axis in axes:
             axis.set_xlabel("input")
-        if number == len(of.before) - 1 and len(of.class_names) <= 10:
-            for axis in axes:
-                axis.set_yticks(range(len(of.class_names)), list(map(plain, of.class_names)))
+        if last and len(of.class_names) <= MOST_NAMES:
+            axes[0].set_yticks(range(len(of.class_names)), list(map(plain, of.class_names)))
+        for axis in axes[1:]:
+            axis.sharey(axes[0])
+            axis.tick_params(labelleft=False)
 
 
 def _mosaic(W: Values, shape: tuple[int, int, int]) -> Values:
@@ -106,12 +111,11 @@ def _mosaic(W: Values, shape: tuple[int, int, int]) -> Values:
 def _colour_bar(axes: Sequence[Axes], image: AxesImage, name: str, means: dict[str, tuple[float, str]]) -> None:
     """A colour bar with lines at means."""
     figure = axes[0].figure
-    bar = figure.colorbar(image, ax=list(axes), label=f"{name}", pad=0.02, aspect=18)
+    bar = figure.colorbar(image, ax=list(axes), label=name, pad=0.02, aspect=18)
     for mean, colour in means.values():
         bar.ax.axhline(mean, color=colour, lw=1.6)
     handles = [bar.ax.plot([], [], color=colour, lw=1.6, label=label)[0] for label, (_, colour) in means.items()]
-    if len(handles) > 1:
-        bar.ax.legend(handles, [f"mean {label}" for label in means], loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    bar.ax.legend(handles, list(means), loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=7, handlelength=1.2)
 
 
 @styled
@@ -124,16 +128,15 @@ def examples(pictures: Sequence[Pictures]) -> Figure:
         UsageError: not one network.
     """
     of = _one(pictures)
-    sorts = {"by class": of.labels, "by prediction": of.predictions}
+    sorts = {"class": of.labels, "prediction": of.predictions}
     longest = max(int(np.bincount(values).max()) for values in sorts.values())
     columns = min(MOST_EXAMPLES, longest)
     size = {"width": CELL * columns + 1.5, "height": CELL * len(of.class_names) + 0.5}
     figure, axes = panels(1, 2, **size)
     for axis, (title, values) in zip(axes, sorts.items(), strict=True):
         _rows(axis, of, values, columns)
-        axis.set_title(title)
-    axes[0].set_ylabel("class")
-    axes[1].set_ylabel("prediction")
+        axis.set_ylabel(title)
+        axis.set_xlabel("framed: errors; numbers: right / all", fontsize=7)
     letter(axes)
     return figure
 

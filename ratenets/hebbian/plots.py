@@ -127,7 +127,7 @@ def _which_rule(found: Specificity) -> Figure:
     for number, rule in enumerate(found.rules):
         colour, marker = style(number)
         x, y = found.projection[found.labels == number].T
-        projection.plot(x, y, marker, color=colour, ms=4.5, mec="white", mew=0.4, label=plain(rule))
+        projection.plot(x, y, marker, color=colour, ms=6 + 2 * (marker == "*"), mew=0, alpha=0.8, label=plain(rule))
     projection.set(
         xlabel=f"principal component 1 ({100 * found.explained[0]:.0f} % of variance)",
         ylabel=f"principal component 2 ({100 * found.explained[1]:.0f} %)",

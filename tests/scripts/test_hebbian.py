@@ -74,6 +74,36 @@ def test_every_experiment_is_one_command_and_has_its_figure(run, tmp_path, exper
     assert (status, (tmp_path / "figure.png").stat().st_size > 10_000) == (0, True), errors
 
 
+def test_any_number_of_hidden_layers_has_rates_per_layer_and_a_file_cannot_name_the_rule(run, tmp_path):
+    options = ["deep", "hebbian", "--data", "digits", "--experiment", "three-classes", "--epochs", 1, "--seeds", 1]
+    status, _, errors = run(*options, "--hidden", "6,5", "--out", tmp_path / "out")
+    assert status == 0, errors
+    rates = [result.settings["learning_rate"] for result in read_results(tmp_path / "out" / "results.json")]
+    assert rates == [[0.01] * 3, [1e-4] * 3, [2.5e-5, 2.5e-5, 8e-4]]
+    (tmp_path / "c.toml").write_text('rule = "oja"\n')
+    status, _, errors = run(*options, "--config", tmp_path / "c.toml", "--out", tmp_path / "more")
+    assert (status, "rule: is what the conditions" in errors) == (2, True)
+
+
+def test_a_network_that_diverges_does_not_stop_the_others(run, tmp_path):
+    options = [
+        *SMALL,
+        "--experiment",
+        "ten-classes",
+        "--rules",
+        "backprop,oja",
+        "--activation",
+        "identity",
+        "--epochs",
+        2,
+    ]
+    status, said, errors = run(*options, "--learning-rate", 1.0, "--seeds", 2, "--out", tmp_path / "out")
+    assert status == 1
+    assert "of 4 networks failed, oja, seed 0 for one" in errors
+    assert {result.rule for result in read_results(tmp_path / "out" / "results.json")} == {"backprop"}
+    assert "backprop" in said
+
+
 def test_an_experiment_goes_on_where_it_was_stopped(run, tmp_path):
     options = [*SMALL, "--experiment", "two-classes", "--epochs", 1, "--seeds", 3]
     assert run(*options, "--out", tmp_path / "whole")[0] == 0
@@ -100,7 +130,9 @@ def test_an_experiment_goes_on_where_it_was_stopped(run, tmp_path):
         (["--seeds", 3], 2, "are of an experiment"),
         (["--experiment", "snr", "--rule", "oja"], 2, "choose some of them with --rules"),
         (["--experiment", "snr", "--rules", "hebb"], 2, "rules: must be of backprop"),
-        (["--experiment", "three-classes", "--hidden", "5,5"], 2, "learning_rate: one, or 3 for 3 layers"),
+        (["--experiment", "two-classes", "--clamp"], 2, "clamp: is what the conditions of this experiment differ in"),
+        (["--experiment", "snr", "--classes", "0,1"], 2, "classes: is what the conditions"),
+        (["--experiment", "harder", "--drop-classes", "6"], 2, "withhold: must be some of the classes"),
         (["--learning-rate", "fast"], 2, "is no list of numbers such as 1e-4,0.01"),
         (["--classes", "0"], 2, "at least two must be left"),
         (["--classes", "0,one"], 2, "is no list of whole numbers"),

@@ -29,7 +29,8 @@ class LPL(Rule):
     last layer reads out the first view by the delta rule.
 
     Online, in batches of one image, units take their mean and covariances from a running average over the last
-    `TIME_CONSTANT` samples, which carry no gradient. `single` gives each image's part at the statistics of its batch.
+    `TIME_CONSTANT` samples, which carry no gradient. An image that is left over from larger batches teaches the last
+    layer alone. `single` gives each image's part at the statistics of its batch.
 
     Attributes:
         mean{l}, covariance{l}: running statistics of hidden layer l, from 1, (M,) and (M, M); used online alone.
@@ -60,7 +61,7 @@ class LPL(Rule):
         return [*hidden, delta_rule(network, batch, activities)]
 
     def teach(self, network: Network, batch: Batch, activities: Sequence[Activity]) -> None:
-        if len(batch.labels) == 1:
+        if self.config.batch_size == len(batch.labels) == 1:
             self._remember(activities, _second(network, batch))
         super().teach(network, batch, activities)
 
@@ -70,8 +71,10 @@ class LPL(Rule):
         for here, there in ((first, second), (second, first)):
             if examples > 1:
                 g = examples * code_gradient(here.y, there.y, moments(here.y), self.config.loss)
-            else:
+            elif self.config.batch_size == 1:
                 g = self._online_gradient(number, here.y, there.y)
+            else:  # the last of an epoch, alone in its batch
+                g = torch.zeros_like(here.y)
             deltas.append(g * network.slope(here))
         weight = TwoViews(Outer(deltas[0], first.x), Outer(deltas[1], second.x))
         if network.linear()[number - 1].bias is None:

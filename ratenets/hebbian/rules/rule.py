@@ -160,6 +160,6 @@ class Rule(nn.Module, ABC):
     def teach(self, network: Network, batch: Batch, activities: Sequence[Activity]) -> None:
         """Write what a batch teaches into every `.grad`, weights of the rule's own included."""
         for layer, gradient in zip(network.linear(), self.gradients(network, batch, activities), strict=True):
-            layer.weight.grad = gradient.weight.mean()
+            layer.weight.grad = gradient.weight.mean().to(layer.weight.dtype)  # of half the bits in autocast
             if layer.bias is not None and gradient.bias is not None:
-                layer.bias.grad = gradient.bias.mean()[:, 0]
+                layer.bias.grad = gradient.bias.mean()[:, 0].to(layer.bias.dtype)

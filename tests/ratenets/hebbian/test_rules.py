@@ -242,7 +242,7 @@ def test_lpl_of_one_image_at_a_time_follows_running_statistics(monkeypatch):
     """They are those of all samples so far, as long as these are fewer than the time constant, and forget then."""
     monkeypatch.setattr("ratenets.hebbian.rules.lpl.TIME_CONSTANT", 6)
     assert TIME_CONSTANT > 6
-    network, made, batch = setup("lpl", activation="tanh")
+    network, made, batch = setup("lpl", activation="tanh", batch_size=1)
     assert batch.other is not None
     units, (layer, *_) = SIZES[1], network.linear()
     mean, covariance, seen = np.zeros(units), np.zeros((units, units)), []

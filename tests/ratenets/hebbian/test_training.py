@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from foundation.errors import UsageError
-from ratenets.hebbian.config import RULE_NAMES, HebbianConfig
+from ratenets.hebbian.config import NOISY, RULE_NAMES, HebbianConfig
 from ratenets.hebbian.material import Material, Part, load_material, placed
+from ratenets.hebbian.rules.rule import Batch
 from ratenets.hebbian.training import LocalLearner, initial_model, learning_rates, load_hebbian, train_hebbian
 from ratenets.run import RunConfig
 
@@ -89,6 +90,31 @@ def test_every_rule_learns_online_in_batches_and_from_classes_that_appear_later(
     for layer, start in zip(learner.net.linear(), before.linear(), strict=True):
         assert not torch.equal(layer.weight.cpu(), start.weight)
     assert history[-1]["validation/correct/6"] <= history[-1]["validation/correct/0"] + 40
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULE_NAMES if rule not in NOISY])
+def test_rules_without_noise_learn_in_bfloat16(digits, rule):
+    settings = config(rule, epochs=1, biases=True)
+    exact, mixed = (
+        train_hebbian(replace(settings, run=replace(settings.run, precision=precision)), digits)[0].net
+        for precision in ("float32", "bfloat16")
+    )
+    start = initial_model(settings, digits).network
+    for one, other, before in zip(exact.weights, mixed.weights, start.weights, strict=True):
+        assert (one - other).norm() < 0.15 * (one - before).norm() + 1e-4
+
+
+def test_an_image_that_is_left_over_teaches_lpl_s_last_layer_alone(digits):
+    learner = LocalLearner(config("lpl"), digits)
+    view, other = learner.views(learner.train.raw[:1], "views")
+    with torch.no_grad():
+        learner.rule.teach(learner.net, Batch(view, learner.train.labels[:1], other), learner.net.activities(view))
+    first, last = learner.net.linear()
+    assert first.weight.grad is not None
+    assert last.weight.grad is not None
+    assert not first.weight.grad.any()
+    assert last.weight.grad.any()
+    assert not learner.rule.get_buffer("samples")
 
 
 @pytest.mark.parametrize(

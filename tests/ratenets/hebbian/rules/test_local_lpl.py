@@ -22,7 +22,12 @@ def setup(
     loss: Coefficients | None = None,
 ) -> tuple[Network, LPL, Batch]:
     config = HebbianConfig(
-        rule="lpl", hidden=hidden, activation=activation, biases=biases, loss=loss or Coefficients(0.7, 1.3, 4.0)
+        rule="lpl",
+        hidden=hidden,
+        activation=activation,
+        biases=biases,
+        loss=loss or Coefficients(0.7, 1.3, 4.0),
+        batch_size=1,  # online, where a batch has one image
     )
     network = Network((SIZES[0], *hidden, SIZES[-1]), activation, biases=biases, seed=3).double()
     images, other = torch.randn(2, EXAMPLES, SIZES[0], generator=torch.Generator().manual_seed(5), dtype=torch.float64)
