@@ -20,15 +20,14 @@ import torch
 from torch import Tensor
 
 from foundation.config import from_mapping
-from foundation.errors import RatespikeError, UsageError
+from foundation.errors import UsageError
 from foundation.files import write_json
+from foundation.json_files import read_json
 
 KIND, FORMAT = "ratespike butd", 1
 MOST_EPOCHS = 10**9
 ROUNDING = 1e-6
 """By which a cosine may be beyond 1."""
-DAMAGE = (OSError, LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, UsageError)
-"""What reading a file raises that is not as it should be."""
 
 
 @dataclass(frozen=True)
@@ -225,17 +224,13 @@ def read_results(path: Path) -> list[RunResult]:
     Raises:
         RatespikeError: no such file, one of another kind or version, or damaged.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict) or (content.get("kind"), content.get("format")) != (KIND, FORMAT):
-            raise RatespikeError(f"{path}: not a file of `ratespike deep butd` of this version")
-        if not content["runs"]:
-            raise ValueError("holds no run")
-        return [_result(run, f"run {number}") for number, run in enumerate(content["runs"], 1)]
-    except FileNotFoundError:
-        raise RatespikeError(f"{path}: no such file") from None
-    except DAMAGE as error:
-        raise RatespikeError(f"{path}: damaged, or not a file of `ratespike deep butd` ({error})") from None
+    return read_json(path, KIND, FORMAT, "ratespike deep butd", _results)
+
+
+def _results(content: Mapping[str, Any]) -> list[RunResult]:
+    if not content["runs"]:
+        raise ValueError("holds no run")
+    return [_result(run, f"run {number}") for number, run in enumerate(content["runs"], 1)]
 
 
 def _result(content: Mapping[str, Any], source: str) -> RunResult:

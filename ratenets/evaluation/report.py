@@ -8,7 +8,6 @@ A row is a layer, or the pixels. What is not defined, or was not asked for, is n
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,8 +16,9 @@ from statistics import mean, pstdev
 from typing import Any
 
 from foundation.config import from_mapping
-from foundation.errors import RatespikeError, UsageError
+from foundation.errors import UsageError
 from foundation.files import write_json
+from foundation.json_files import read_json
 from foundation.tables import aligned
 
 KIND, FORMAT = "ratespike readout", 1
@@ -126,20 +126,16 @@ def read_reports(path: Path) -> list[RunReport]:
         UsageError: it is one of the readout with few labels.
         RatespikeError: no such file, one of another kind or version, or damaged.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict) or (content.get("kind"), content.get("format")) != (KIND, FORMAT):
-            raise RatespikeError(f"{path}: not a file of `ratespike deep readout --json` of this version")
-        if content.get("protocol") == "paper":
-            return [_report(content)]
-    except FileNotFoundError:
-        raise RatespikeError(f"{path}: no such file") from None
-    except (OSError, KeyError, TypeError, ValueError, RecursionError, UsageError) as error:
-        raise RatespikeError(f"{path}: damaged, or not a file of `ratespike deep readout` ({error})") from None
+    report = read_json(path, KIND, FORMAT, "ratespike deep readout --json", _report)
+    if report is not None:
+        return [report]
     raise UsageError(f"{path}: holds readouts with few labels; make one with --protocol paper")
 
 
-def _report(content: Mapping[str, Any]) -> RunReport:
+def _report(content: Mapping[str, Any]) -> RunReport | None:
+    """None: of another protocol."""
+    if content.get("protocol") != "paper":
+        return None
     names = {field.name for field in dataclasses.fields(Origin)}
     origin = from_mapping(Origin, {name: content[name] for name in content.keys() & names}, "origin")
     rows = [from_mapping(LayerReport, row, f"row {number}") for number, row in enumerate(content["rows"], start=1)]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from foundation.config import from_mapping
-from foundation.errors import RatespikeError, UsageError
+from foundation.errors import UsageError
 from foundation.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILLION, letter, panels, styled
 from foundation.files import write_json
+from foundation.json_files import read_json
 
 KIND = "ratespike ladder"
 COLOURS = (VERMILLION, ORANGE, PURPLE, GREEN, BLUE)
@@ -68,13 +69,11 @@ def write_result(path: Path, result: LadderResult) -> None:
 
 def read_results(path: Path) -> list[LadderResult]:
     """The one result of a file, as a list. Raises `RatespikeError` for any other file."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content.pop("kind") != KIND:
-            raise ValueError
-        return [from_mapping(LadderResult, content)]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, UsageError):
-        raise RatespikeError(f"{path}: not a file of `ratespike deep ladder`") from None
+    return read_json(path, KIND, None, "ratespike deep ladder", _results)
+
+
+def _results(content: dict[str, Any]) -> list[LadderResult]:
+    return [from_mapping(LadderResult, {name: value for name, value in content.items() if name != "kind"})]
 
 
 def table(result: LadderResult) -> str:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from foundation.config import from_mapping
-from foundation.errors import RatespikeError, UsageError
 from foundation.figures import BLUE, GREY, VERMILLION, panels, styled
 from foundation.files import write_json
+from foundation.json_files import read_json
 from ratenets.lpl.swap import GROUPS, Course, SwapConfig
 
 KIND = "ratespike swap"
@@ -41,20 +40,18 @@ def write_result(path: Path, result: SwapResult) -> None:
 
 def read_results(path: Path) -> list[SwapResult]:
     """The one result of a file, as a list. Raises `RatespikeError` for any other file."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["kind"] != KIND:
-            raise ValueError
-        course = Course(*(np.array(content["course"][name], float) for name in Course._fields))
-        (times,) = course.exposures.shape
-        if course.mean.shape != (len(GROUPS), times) or course.error.shape != course.mean.shape or not times:
-            raise ValueError
-        if not all((np.abs(values) <= LARGEST).all() for values in course):
-            raise ValueError
-        config = from_mapping(SwapConfig, content["config"])
-        return [SwapResult(str(content["run"]), str(content["data"]), config, course)]
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError, UsageError):
-        raise RatespikeError(f"{path}: not a file of `ratespike deep swap`") from None
+    return read_json(path, KIND, None, "ratespike deep swap", _results)
+
+
+def _results(content: dict[str, Any]) -> list[SwapResult]:
+    course = Course(*(np.array(content["course"][name], float) for name in Course._fields))
+    (times,) = course.exposures.shape
+    if course.mean.shape != (len(GROUPS), times) or course.error.shape != course.mean.shape or not times:
+        raise ValueError
+    if not all((np.abs(values) <= LARGEST).all() for values in course):
+        raise ValueError
+    config = from_mapping(SwapConfig, content["config"])
+    return [SwapResult(str(content["run"]), str(content["data"]), config, course)]
 
 
 @styled

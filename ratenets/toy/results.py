@@ -17,14 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from foundation.config import from_mapping
-from foundation.errors import RatespikeError, UsageError
+from foundation.errors import UsageError
 from foundation.files import write_text
+from foundation.json_files import read_json
 from ratenets.toy import digit_sequences, rule_curves, two_inputs
 from ratenets.toy.rules import Floats
 
 KIND, FORMAT = "ratespike toy", 1
-DAMAGE = (OSError, LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, UsageError)
-"""What reading a file raises that is not as it should be."""
 
 
 class Experiment(NamedTuple):
@@ -88,15 +87,11 @@ def read_results(path: Path) -> list[ToyResult]:
     Raises:
         RatespikeError: no such file, one of another kind or version, or damaged.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict) or (content.get("kind"), content.get("format")) != (KIND, FORMAT):
-            raise RatespikeError(f"{path}: not a file of `ratespike deep toy` of this version")
-        experiment = content["experiment"]
-        config = from_mapping(EXPERIMENTS[experiment].config, content["config"])
-        arrays = {name: np.array(values, np.float64) for name, values in content["arrays"].items()}
-        return [ToyResult(experiment, config, int(content["seed"]), arrays)]
-    except FileNotFoundError:
-        raise RatespikeError(f"{path}: no such file") from None
-    except DAMAGE as error:
-        raise RatespikeError(f"{path}: damaged, or not a file of `ratespike deep toy` ({error})") from None
+    return read_json(path, KIND, FORMAT, "ratespike deep toy", _results)
+
+
+def _results(content: Mapping[str, Any]) -> list[ToyResult]:
+    experiment = content["experiment"]
+    config = from_mapping(EXPERIMENTS[experiment].config, content["config"])
+    arrays = {name: np.array(values, np.float64) for name, values in content["arrays"].items()}
+    return [ToyResult(experiment, config, int(content["seed"]), arrays)]
