@@ -150,7 +150,7 @@ class _TooLongError(Exception):
 
 def _download(url: str, file: OfficialFile, stream: BinaryIO) -> None:
     import pooch
-    import requests  # type: ignore[import-untyped, unused-ignore]  # typed from 2.34 on
+    import requests
 
     # Some servers call a .gz file "gzip-encoded", and it would arrive unpacked: take the bytes as they are.
     def verbatim(response: requests.Response, **_: object) -> None:

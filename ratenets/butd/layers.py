@@ -171,14 +171,14 @@ class Layer(nn.Module):
         bu = torch.zeros(1, *self.in_shape, dtype=first.dtype, device=first.device)
         try:
             td = self.up(bu)
-        except NotImplementedError:
+        except NotImplementedError:  # a RuntimeError, too, but the author's
             raise
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
             raise UsageError(f"{who}: does not take an input of {by(self.in_shape)}: {reason}") from None
         try:
             below = {tuple(way.shape[1:]) for way in (self.down(td), self.back(td, bu))}
-        except NotImplementedError:
+        except NotImplementedError:  # as above
             raise
         except RuntimeError as error:
             reason = str(error).splitlines()[0]

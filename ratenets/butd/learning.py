@@ -97,7 +97,7 @@ def backprop(
         gates = {name: td.requires_grad_() for name, td in gates.items()}
     logits, _ = network.bottom_up(samples.images, gates)
     value = loss.value(network.read(logits, samples.decoder), samples.targets)
-    (value * share).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    (value * share).backward()
     if instruct and gates is not None:
         worth = {layer.name: gates[layer.name].grad for layer in network.gated_layers()}
         teach_instruction(network, samples, {name: grad for name, grad in worth.items() if grad is not None})

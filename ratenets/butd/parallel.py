@@ -55,7 +55,7 @@ class Parallel(nn.Module):
             values[name] * noise() if noise is not None and p.dim() > 1 else values[name]
             for name, p in learning.items()
         ]
-        delivered: Tensor = _Delivered.apply(loss, noisy, *learning.values())  # type: ignore[no-untyped-call]  # torch's
+        delivered: Tensor = _Delivered.apply(loss, noisy, *learning.values())  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return delivered
 
     def _mean_loss(self, samples: Samples) -> Tensor:
@@ -92,7 +92,7 @@ class Step:
         """
         share = ranks() * len(samples.images) / batch  # their averages of unequal shares would be wrong
         loss: Tensor = self._module(samples, noise) * share
-        (loss * part).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        (loss * part).backward()
         loss = loss.detach().clone()
         if ranks() > 1:
             dist.all_reduce(loss)

@@ -78,7 +78,7 @@ def fit_like_paper(
                     ]
                 )
             optimizer.zero_grad()
-            losses.sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            losses.sum().backward()
             optimizer.step()
             history.append(losses.detach())
     return readouts, torch.stack(history)

@@ -88,7 +88,7 @@ class _Sink:
 
 def _download(url: str, stream: BinaryIO, path: Path) -> None:
     import pooch
-    import requests  # type: ignore[import-untyped, unused-ignore]  # typed from 2.34 on
+    import requests
 
     download = pooch.HTTPDownloader(chunk_size=CHUNK, timeout=TIMEOUT)
     by_hand = f"try again, or put the file at {path}"

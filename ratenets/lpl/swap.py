@@ -181,7 +181,7 @@ def learn_readout(viewer: Viewer, views: Views, number: int, config: SwapConfig)
             optimizer.zero_grad()
             first, second = _at_places(viewer, shown, where).chunk(2)
             loss = lpl_loss(first, second, config.decorr)
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            loss.backward()
             optimizer.step()
 
 
@@ -233,7 +233,7 @@ def expose(viewer: Viewer, objects: Tensor, config: SwapConfig, state: Mapping[i
         for optimizer in (encoder, readout):
             optimizer.zero_grad()
         loss = exposure_loss(viewer, objects, config.decorr)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        loss.backward()
         for optimizer in (encoder, readout):
             optimizer.step()
     return Course(np.array(times), np.array(means).T, np.array(errors).T)

@@ -79,9 +79,7 @@ class LPLLearner:
         if self.network.encoder.one_view_at_a_time:
             if self.device.type != "cuda":
                 raise UsageError("encoder.kind: batch norm over several processes needs GPUs, torch has it there only")
-            self.network = nn.SyncBatchNorm.convert_sync_batchnorm(  # type: ignore[no-untyped-call]  # torch leaves it untyped
-                self.network
-            )
+            self.network = nn.SyncBatchNorm.convert_sync_batchnorm(self.network)
         return DistributedDataParallel(self.network, find_unused_parameters=self.config.greedy)
 
     def learning_rate(self, epoch: int) -> float:

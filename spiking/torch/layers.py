@@ -149,7 +149,7 @@ class PlasticConv2d(PlasticLayer, nn.Conv2d):
     def gradient(self, psp: Tensor, q: Tensor) -> Tensor:
         """In the shape of the weights, of (T, B, in_channels, H, W) and (T, B, out_channels, H', W')."""
         x, y, geometry = psp.flatten(0, 1), q.flatten(0, 1), (self.stride, self.padding, self.dilation, self.groups)
-        summed: Tensor = conv2d_weight(x, self.weight.shape, y, *geometry)  # type: ignore[no-untyped-call]  # torch leaves it so
+        summed: Tensor = conv2d_weight(x, self.weight.shape, y, *geometry)
         return summed
 
     def expected(self, shape: Size) -> str | None:

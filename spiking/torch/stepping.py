@@ -145,7 +145,7 @@ class TensorStepper:
             work, length = self._work(state, steps), self.batch.block
             for name, value in work.state.items():
                 value.copy_(state[name])
-            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            side = torch.cuda.Stream()
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):  # what compiles and allocates must have done so before
                 for n in (0, length, (steps - 1) // length * length):
