@@ -1,27 +1,38 @@
 """A trained rate network becomes a spiking one: rescaled, so that every layer's rates fit below one spike per step.
 
-With s_l the scale of layer l (a high percentile of its activations) and s_0 = 1 (images lie in [0, 1]),
+With s_l the scale of layer l (a high percentile of its activations) and s_0 = 1,
 
     W_l <- W_l s_(l-1) / s_l ,      b_l <- b_l / s_l ,      readout: W <- W s_L
 
 which, with ReLU units, changes no decision at all; what a conversion loses, it loses to spikes and to rates above 1.
-(Rueckauer et al. 2017, doi:10.3389/fnins.2017.00682.)
+(Rueckauer et al. 2017, doi:10.3389/fnins.2017.00682.) It is the same to leave the weights as they are and to give the
+neurons of layer l the threshold s_l / s_(l-1).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from bridge.lowering import lower_encoder
 from foundation.config import setting
 from foundation.errors import UsageError
-from ratenets.evaluation.readout import Features, Readout, codes
-from ratenets.lpl.encoders import DenseBlock, Encoder
-from spiking.integrate_and_fire import Array, IFLayer, IFNetwork
+from foundation.progress import bar
+from ratenets.evaluation.readout import Readout
+from ratenets.lpl.encoders import Encoder
+from spiking.integrate_and_fire import INPUT, IFLayer, IFNetwork, MaxPool, Projection
+from spiking.network_file import NetworkFile, Statistics
+from spiking.synapses import Array, Shape, scaled
+from spiking.torch.integrate_and_fire import SnnTorchNetwork, evaluate
+
+BATCH = 50
+MAX_POOLING = ("count", "potential", "average")
+BALANCING = ("rates", "spikes")
 
 
 @dataclass(frozen=True)
@@ -29,65 +40,233 @@ class ConversionConfig:
     """How a rate network is converted."""
 
     percentile: float = setting(99.9, "percentile of a layer's activations that becomes one spike per step")
-    per_unit: bool = setting(False, "a scale for every unit, instead of one per layer")
+    per_channel: bool = setting(False, "a scale for every channel (or unit of a dense layer), instead of one per layer")
+    balancing: str = setting(
+        "rates", "where scales are measured: rates; spikes: layer by layer, on what spiking layers below deliver"
+    )
+    balancing_steps: int = setting(64, "balancing spikes: time steps of each image")
+    max_pooling: str = setting("count", "what a max-pool becomes: a gate (count, potential), or average")
     input_coding: str = setting("analog", "analog (constant current) or poisson (input spikes)")
+    initial_potential: float = setting(0.5, "where membranes start, in units of the threshold")
+    reset: str = setting("subtract", "after a spike: subtract the threshold, or go to zero")
 
     def __post_init__(self) -> None:
         if not 0 < self.percentile <= 100:
             raise UsageError(f"percentile: must lie above 0 and up to 100, got {self.percentile}")
-        if self.input_coding not in ("analog", "poisson"):
-            raise UsageError(f"input_coding: must be analog or poisson, got '{self.input_coding}'")
+        for name, known in (
+            ("balancing", BALANCING),
+            ("max_pooling", MAX_POOLING),
+            ("input_coding", ("analog", "poisson")),
+            ("reset", ("subtract", "zero")),
+        ):
+            if getattr(self, name) not in known:
+                raise UsageError(f"{name}: must be {' or '.join(known)}, got '{getattr(self, name)}'")
+        if self.balancing_steps < 1:
+            raise UsageError(f"balancing_steps: must be at least 1, got {self.balancing_steps}")
+        if not math.isfinite(self.initial_potential):
+            raise UsageError(f"initial_potential: must be finite, got {self.initial_potential}")
 
 
 def convert(
     encoder: Encoder, readout: Readout, calibration: Tensor, config: ConversionConfig | None = None
 ) -> IFNetwork:
-    """Convert an encoder with a readout of its last layer.
+    """Convert an encoder with a readout of its last layer's code.
 
     Args:
-        encoder: of fully connected layers.
+        encoder: of any layers that have a counterpart in spikes.
         readout: on the last layer's code.
         calibration: images (N, C, H, W) as the encoder takes them, over which activations are measured.
-        config: percentile, scaling per layer or per unit, input coding.
+        config: percentile, scaling per layer or per channel, input coding, ...
 
     Raises:
         UsageError: a layer cannot be converted (it is named, with the reason), or the readout is of another layer.
     """
     config = config or ConversionConfig()
-    blocks = list(encoder)
-    for number, block in enumerate(blocks, start=1):
-        if not isinstance(block, DenseBlock):
-            raise UsageError(
-                f"layer {number} ({type(block).__name__}) cannot be converted: its code is taken after max-pooling and "
-                "spatial averaging, which spiking units do not have; fully connected layers (mlp) can be"
-            )
-    units = blocks[-1].synapses.weight.shape[0]
-    if readout.weight.shape[1] != units:
-        raise UsageError(f"readout: takes {readout.weight.shape[1]} units, the last layer has {units}")
-    layers, below = [], np.ones(1)
-    for number, (block, activity) in enumerate(zip(blocks, codes(encoder, calibration), strict=True), start=1):
-        weight, bias = parameters(block.synapses)
-        scale = activation_scale(activity, config)
-        layers.append(IFLayer(f"layer {number}", weight * below / scale[:, None], bias / scale, scale))
-        below = scale
-    last = IFLayer("readout", readout.weight * below, readout.bias, np.ones(1))
-    return IFNetwork(tuple(layers), last, input_coding=config.input_coding)
+    shape = tuple(calibration.shape[1:])
+    rate = lower_encoder(encoder, readout, shape, max_pooling=config.max_pooling)
+    return convert_network(rate, calibration, config).network
 
 
-def parameters(synapses: torch.nn.Linear | torch.nn.Conv2d) -> tuple[Array, Array]:
-    """Weight and bias of a layer as float64 arrays; a layer without biases has zeros."""
-    weight = synapses.weight.detach().double().cpu().numpy()
-    bias = np.zeros(len(weight)) if synapses.bias is None else synapses.bias.detach().double().cpu().numpy()
-    return weight, bias
+def convert_network(
+    rate: IFNetwork,
+    calibration: Tensor,
+    config: ConversionConfig,
+    *,
+    origin: Mapping[str, str] | None = None,
+    batch_size: int = BATCH,
+) -> NetworkFile:
+    """Convert what `bridge.lowering` made of a trained network.
+
+    Args:
+        rate: the network with ReLU units; all of its scales are 1.
+        calibration: images, (N, *input_shape), on any device; those of a network with gates are shown for every task.
+        config: how.
+        origin: what the file is to say of where the network comes from.
+        batch_size: images at a time.
+
+    Raises:
+        UsageError: images of another shape, or none.
+    """
+    if len(calibration) == 0 or tuple(calibration.shape[1:]) != rate.input_shape:
+        raise UsageError(f"calibration: needs images of {rate.input_shape}, got {tuple(calibration.shape)}")
+    measured = measure(rate, calibration, config, batch_size=batch_size)
+    scales = {number: found.scale for number, found in measured.items()}
+    if config.balancing == "spikes":
+        scales = balanced(rate, calibration, scales, config, batch_size=batch_size)
+    network = _prepared(rescaled(rate, scales), config)
+    statistics = {
+        number: Statistics(
+            of.mean / _by_channel(scales[number], of), of.variance / _by_channel(scales[number], of) ** 2
+        )
+        for number, of in measured.items()
+    }
+    return NetworkFile(network, dict(origin or {}), statistics)
 
 
-def activation_scale(activity: Features, config: ConversionConfig) -> NDArray[np.float64]:
-    """The activation for which one spike per step stands, (M,) or (1,), from activations (N, M).
+def _prepared(network: IFNetwork, config: ConversionConfig) -> IFNetwork:
+    return replace(
+        network,
+        initial_potential=config.initial_potential,
+        input_coding=config.input_coding,
+        reset="subtract" if config.reset == "subtract" else "zero",
+    )
+
+
+def rescaled(rate: IFNetwork, scales: Mapping[int, Array]) -> IFNetwork:
+    """The network whose layers' activations are divided by their scales, (1,) or (C,), by layer number."""
+    layers = [
+        replace(layer) if isinstance(layer, MaxPool) else _rescaled(rate, number, layer, scales)
+        for number, layer in enumerate(rate.layers)
+    ]
+    readout = _rescaled(rate, len(rate.layers), rate.readout, scales)
+    return replace(rate, layers=tuple(layers), readout=readout)
+
+
+def _rescaled(rate: IFNetwork, number: int, layer: IFLayer, scales: Mapping[int, Array]) -> IFLayer:
+    scale = scales.get(number, np.ones(1))
+    projections = [
+        Projection(scaled(p.maps, scale_of(rate, source, scales), scale, rate.shape_of(source)), p.source)
+        for p, source in zip(layer.projections, rate.sources(number), strict=True)
+    ]
+    return IFLayer(layer.name, tuple(projections), layer.bias / scale, scale, layer.gates)
+
+
+def scale_of(rate: IFNetwork, number: int, scales: Mapping[int, Array]) -> Array:
+    """The activation for which a spike of a layer stands; a max-pool passes on its source's, the input's is 1."""
+    while number != INPUT and isinstance(rate.layers[number], MaxPool):
+        (number,) = rate.sources(number)
+    return np.ones(1) if number == INPUT else scales[number]
+
+
+# --- scales -----------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What a layer's units did: the scale, and mean and variance of the activation by unit, (*shape)."""
+
+    scale: Array
+    mean: Array
+    variance: Array
+
+
+def _by_channel(scale: Array, of: Measured) -> Array:
+    return scale.reshape(-1, *[1] * (of.mean.ndim - 1))
+
+
+@torch.no_grad()
+def measure(
+    rate: IFNetwork, calibration: Tensor, config: ConversionConfig, *, batch_size: int = BATCH
+) -> dict[int, Measured]:
+    """Scales and statistics of all spiking layers, by number, in one pass and in float32 (float64, if images are)."""
+    dtype = torch.float64 if calibration.dtype == torch.float64 else torch.float32
+    module = SnnTorchNetwork(rate, dtype).to(calibration.device)
+    tasks: list[int | None] = [*range(len(rate.tasks))] or [None]
+    found = {number: Activations(rate.shapes[number], len(calibration) * len(tasks), config) for number in rate.spiking}
+    batches = torch.split(calibration.to(dtype), batch_size)
+    for batch in bar(batches, label=f"calibration, {len(calibration)} images", unit="batch"):
+        for task in tasks:
+            activations = evaluate(module, batch, task)
+            for number, of in found.items():
+                of.add(activations[number])
+    return {number: of.measured() for number, of in found.items()}
+
+
+class Activations:
+    """What is kept of a layer's activations: their largest ones, as many as the percentile takes, and two sums."""
+
+    def __init__(self, shape: Shape, images: int, config: ConversionConfig) -> None:
+        self.groups = shape[0] if config.per_channel else 1
+        self.number = images * math.prod(shape) // self.groups  # values in a group
+        self.place = config.percentile / 100 * (self.number - 1)  # of the percentile, as numpy's, interpolated
+        self.keep = self.number - math.floor(self.place)
+        self.images, self.shape = images, shape
+        self.largest: Tensor | None = None
+        self.sum = self.squares = torch.zeros(())
+
+    def add(self, activation: Tensor) -> None:
+        """Those of a batch, (B, *shape), at least 0."""
+        self.sum = self.sum.to(activation.device) + activation.sum(0, dtype=torch.float64)
+        self.squares = self.squares.to(activation.device) + activation.double().square().sum(0)
+        values = activation.transpose(0, 1).reshape(self.groups, -1) if self.groups > 1 else activation.reshape(1, -1)
+        if self.largest is None:
+            self.largest = values[:, :0]
+        elif self.largest.shape[1] == self.keep:  # most values are below all that is kept: leave them out early
+            above = values > self.largest[:, -1:]
+            width = int(above.sum(1).max())
+            values = values.topk(width, dim=1).values if self.groups > 1 else values[above][None]
+        both = torch.cat([self.largest, values], dim=1)
+        self.largest = both.topk(min(self.keep, both.shape[1]), dim=1).values
+
+    def measured(self) -> Measured:
+        """The scales, and the statistics by unit."""
+        assert self.largest is not None
+        largest = self.largest.double().cpu().numpy()
+        rest = self.place - math.floor(self.place)
+        upper = largest[:, -2] if largest.shape[1] > 1 else largest[:, -1]
+        scale = positive(largest[:, -1] + rest * (upper - largest[:, -1]), largest[:, 0])
+        mean = (self.sum / self.images).cpu().numpy()
+        variance = np.maximum((self.squares / self.images).cpu().numpy() - mean**2, 0)
+        return Measured(scale, mean, variance)
+
+
+def positive(percentile: Array, maximum: Array) -> Array:
+    """The scale, from the percentile of activations and the largest of them.
 
     Where the percentile is 0, the largest activation takes its place; a unit (or a layer) that never was active keeps
     the scale 1, since it has nothing to be scaled.
     """
-    axis = 0 if config.per_unit else None
-    scale = np.atleast_1d(np.percentile(activity, config.percentile, axis=axis))
-    scale = np.where(scale > 0, scale, np.atleast_1d(activity.max(axis)))
+    scale = np.where(percentile > 0, percentile, maximum)
     return np.where(scale > 0, scale, 1.0)
+
+
+@torch.no_grad()
+def balanced(
+    rate: IFNetwork, calibration: Tensor, start: Mapping[int, Array], config: ConversionConfig, *, batch_size: int
+) -> dict[int, Array]:
+    """Threshold balancing: scales, layer by layer, from what the spiking layers below deliver (by number).
+
+    The scale of a layer is the percentile not of its activation in the rate network, but of its mean drive while the
+    layers below, whose scales are known by then, spike for `balancing_steps` steps.
+    """
+    scales = dict(start)
+    tasks: list[int | None] = [*range(len(rate.tasks))] or [None]
+    for number in bar(list(rate.spiking), label="threshold balancing", unit="layer"):
+        module = SnnTorchNetwork(_prepared(rescaled(rate, scales), config), torch.float32).to(calibration.device)
+        found = Activations(rate.shapes[number], len(calibration) * len(tasks), config)
+        before = torch.from_numpy(scales[number]).to(calibration.device, torch.float32)
+        for batch in torch.split(calibration.float(), batch_size):
+            for task in tasks:
+                drive = _mean_drive(module, batch, number, config.balancing_steps, task).relu()
+                found.add(drive * before.view(-1, *[1] * (drive.dim() - 2)))
+        scales[number] = found.measured().scale
+    return scales
+
+
+def _mean_drive(module: SnnTorchNetwork, x: Tensor, number: int, steps: int, task: int | None) -> Tensor:
+    """What drives a layer on average while the layers below it spike, (B, *shape)."""
+    state, constant = module.initial_state(len(x), x), module.constant(x)
+    of = None if task is None else torch.full((len(x),), task, device=x.device)
+    total = torch.zeros(())
+    for _ in range(steps):
+        drive, state = module.drive_of(number, x, state, constant, of)
+        total = total.to(x.device) + drive
+    return total / steps

@@ -23,7 +23,7 @@ from ratenets.sequences.augmentation import DEFAULT_VIEWS, ViewConfig
 from spiking.network import InputSpikes, NetworkConfig, draw_wiring, variations
 from spiking.stimuli import paper_rates
 
-from . import benchmark_butd, benchmark_hebbian
+from . import benchmark_bridge, benchmark_butd, benchmark_hebbian
 from .options import device_option
 from .racing import Timed, race, racing_options, report, write
 
@@ -85,57 +85,6 @@ def _end_to_end(network: Encoder, x: Tensor, run: RunConfig) -> None:
         parameter.grad = None
     with run.autocast():
         network(x, local=False)[-1].square().mean().backward()
-
-
-@command.command(short_help="Converted network against a bare snnTorch loop.")
-@device_option
-@racing_options
-def bridge(device: str, repeats: int, json_file: Path | None) -> None:
-    """The converted network in snnTorch and in Brian2 against a bare snnTorch loop over the same layers (64-4x64-10,
-    T = 32, 100 images), and against one image at a time.
-    """
-    import snntorch
-
-    import spiking.brian.integrate_and_fire as brian
-    import spiking.torch.integrate_and_fire as ours
-    from spiking.brian.running import code_generation
-    from spiking.integrate_and_fire import IFLayer, IFNetwork
-
-    where = RunConfig(device=device).torch_device()
-    rng = np.random.default_rng(0)
-    layers = [
-        IFLayer(f"layer {n}", rng.normal(0, 0.2, (m, 64)), np.full(m, 0.05), np.ones(1))
-        for n, m in enumerate([64, 64, 64, 64, 10], start=1)
-    ]
-    network = IFNetwork(tuple(layers[:-1]), layers[-1])
-    images, steps = rng.random((100, 64)), 32
-    linears = [ours.IFDense(layer, torch.float32).synapses.to(where) for layer in layers]
-    neurons = [snntorch.Leaky(beta=1.0, reset_delay=False).to(where) for _ in layers[:-1]]
-    x = torch.from_numpy(images).float().to(where)
-
-    @torch.no_grad()
-    def bare() -> None:
-        potentials = [neuron.init_leaky() for neuron in neurons]
-        total = torch.zeros(len(x), 10, device=where)
-        for _ in range(steps):
-            s = x
-            for k, neuron in enumerate(neurons):
-                s, potentials[k] = neuron(linears[k](s), potentials[k])
-            total += linears[-1](s)
-
-    def snntorch_run(stimulus: np.ndarray) -> object:
-        return ours.simulate(network, stimulus, steps, dtype=torch.float32, device=where)
-
-    functions: dict[str, Timed] = {
-        "bare snnTorch loop": bare,
-        "ours, snnTorch": lambda: snntorch_run(images),
-        "ours, snnTorch, one by one": lambda: [snntorch_run(image[None]) for image in images],
-    }
-    if where.type == "cpu":
-        functions["ours, Brian2 (numpy)"] = lambda: brian.simulate(network, images, steps)
-    with code_generation("numpy"):
-        rows = {"100 images": race(functions, repeats, where, "bridge")}
-    report("bridge", rows, "bare snnTorch loop", "ms per 100 images", 1e3, json_file)
 
 
 @command.command(short_help="Spiking plasticity against the same networks without it, and torch against Brian2.")
@@ -247,5 +196,6 @@ def _torch_networks(where: torch.device, networks: int) -> dict[str, Simulated]:
     return runs
 
 
+command.add_command(benchmark_bridge.command, "bridge")
 command.add_command(benchmark_butd.command, "butd")
 command.add_command(benchmark_hebbian.command, "hebbian")

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
-from bridge.conversion import ConversionConfig, convert
-from bridge.report import simulate_and_report, simulate_images
-from foundation.data.images import load_images
+from bridge.conversion import ConversionConfig, convert_network
+from bridge.report import ConversionReport, simulate_and_report
+from bridge.runs import Trials, open_run, plain_trials, trials_of
 from foundation.errors import UsageError
 from foundation.files import check_target, write_json
 from foundation.seeds import numpy_generator
-from ratenets.evaluation.readout import codes, fit
-from ratenets.lpl.sources import prepare
-from ratenets.lpl.training import load_lpl
 from ratenets.run import RunConfig
 from ratenets.run_folder import run_files
-from spiking.integrate_and_fire import IFNetwork, IFResult, Simulator, Stimulus, load
+from spiking.integrate_and_fire import IFNetwork, IFResult, Simulator, Stimulus
+from spiking.network_file import NetworkFile, load_file
 
 from .options import build_config, config_options, device_option, flag_values, root_option
 
 MOST_STEPS = 100_000
+PRECISION = click.option(
+    "--precision",
+    type=click.Choice(["float32", "float64"]),
+    default="float64",
+    show_default=True,
+    help="of snnTorch; Brian2 has float64",
+)
 
 
 @click.group()
@@ -36,7 +43,10 @@ def command() -> None:
 @config_options(ConversionConfig)
 @root_option
 @device_option
+@PRECISION
 @click.option("--data", metavar="NAME", help="calibrate and test on this dataset  [default: the run's]")
+@click.option("--calibration", type=int, default=1000, show_default=True, help="training images to measure; 0: all")
+@click.option("--images", type=int, default=0, help="report on the first N test images  [default: all]")
 @click.option("--steps", type=int, default=64, show_default=True, help="time steps per image in the report")
 @click.option("--seed", type=int, default=0, show_default=True, help="of Poisson input")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="write the report to this file, too")
@@ -45,7 +55,10 @@ def convert_command(
     run: Path,
     root: Path | None,
     device: str,
+    precision: str,
     data: str | None,
+    calibration: int,
+    images: int,
     steps: int,
     seed: int,
     json_file: Path | None,
@@ -54,80 +67,94 @@ def convert_command(
 ) -> None:
     """Convert the trained network in the folder RUN into integrate-and-fire units, and report what it lost.
 
-    The readout is a linear one of the last layer, fitted to all training labels. The scales are measured on the
-    training images, the report is about the test images.
+    RUN is one of `deep lpl` (its readout is a linear one of the last layer, fitted to all training labels), of
+    `deep butd` (the bottom-up half, with the gates of every task), or of `deep hebbian`. The scales are measured on
+    training images, the report is about test images.
     """
     _check(steps, [out, json_file], run_files(run))
-    conversion = build_config(ConversionConfig(), None, flag_values(ConversionConfig, flags))
-    encoder, config, images = load_lpl(run, data=data, root=root, device=device)
-    train, test = prepare(images.train_images, config), prepare(images.test_images, config)
-    readout = fit(codes(encoder, train)[-1], images.train_labels)
-    network = convert(encoder, readout, train, conversion)
+    _check_number("--calibration", calibration)
+    _check_number("--images", images)
+    config = build_config(ConversionConfig(), None, flag_values(ConversionConfig, flags))
+    simulator = _simulator("snntorch", device, precision)
+    trained = open_run(run, data=data, root=root, device=device)
+    trials = trained.test.first(images)
+    network = trained.lowered(config.max_pooling)
+    converted = convert_network(network, trained.calibration(calibration), config, origin=trained.origin)
+    generator = numpy_generator(seed, "input spikes")
     report = simulate_and_report(
-        encoder,
-        readout,
-        network,
-        test,
-        images.test_labels,
-        steps=steps,
-        simulator=_simulator("snntorch", device),
-        generator=numpy_generator(seed, "input spikes"),
+        converted.network, trials, steps=steps, simulator=simulator, generator=generator, rate=trained.rate
     ).report
-    network.save(out)
+    converted.save(out)
     if json_file is not None:
         write_json(json_file, report.to_json())
-    click.echo(report.table())
-    click.echo(f"accuracy: rate network {100 * report.rate_accuracy:.2f} %, spikes {_curve(report.spiking_accuracy)}")
+    _say(report)
     click.echo(f"{out}: {report.flips} of {report.images} images are classified differently after {steps} steps")
 
 
 @command.command(short_help="Run a converted network on a dataset.")
 @click.argument("file", type=click.Path(path_type=Path))
 @root_option
-@click.option("--data", metavar="NAME", default="digits", show_default=True, help="show its test images")
+@click.option("--data", metavar="NAME", help="show its test images  [default: those of the network's run]")
 @click.option("--images", type=int, default=0, help="only the first N of them  [default: all]")
 @click.option("--steps", type=int, default=32, show_default=True, help="time steps per image")
 @click.option(
     "--backend", type=click.Choice(["snntorch", "brian2"]), default="snntorch", show_default=True, help="simulator"
 )
+@click.option("--batch-size", type=int, default=100, show_default=True, help="images at a time")
 @device_option
+@PRECISION
 @click.option("--seed", type=int, default=0, show_default=True, help="of Poisson input")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="write the numbers to this file, too")
 def simulate(
     file: Path,
     root: Path | None,
-    data: str,
+    data: str | None,
     images: int,
     steps: int,
     backend: str,
+    batch_size: int,
     device: str,
+    precision: str,
     seed: int,
     json_file: Path | None,
 ) -> None:
-    """Run the converted network in FILE on a dataset: accuracy against time steps, spikes per layer."""
+    """Run the converted network in FILE on a dataset: accuracy against time steps, and every layer's report."""
     _check(steps, [json_file], [file])
-    if images < 0:
-        raise UsageError(f"--images: must not be negative, got {images}")
+    _check_number("--images", images)
     if backend == "brian2" and device != "cpu":
         raise UsageError("--device: Brian2 runs on the cpu; take --backend snntorch for a GPU")
-    simulator = _simulator(backend, device)
-    network = load(file)
-    dataset = load_images(data, root)
-    if images > len(dataset.test_images):
-        raise UsageError(f"--images: {data} has {len(dataset.test_images)} test images, got {images}")
-    rows = slice(images or None)
-    x = dataset.test_images[rows].reshape(len(dataset.test_images[rows]), -1) / 255
+    simulator = _simulator(backend, device, precision)
+    content = load_file(file)
+    trials = _trials(content, data, root, device).first(images)
     generator = numpy_generator(seed, "input spikes")
-    result = simulate_images(network, x, steps=steps, simulator=simulator, generator=generator)
-    accuracy = np.mean(result.predictions() == dataset.test_labels[rows, None], axis=0).tolist()
-    for layer, counts in zip(network.layers, result.counts, strict=True):
-        click.echo(
-            f"{layer.name}: {counts.sum(1).mean():,.1f} spikes per image, {np.mean(counts) / steps:.3f} per step"
-        )
-    click.echo(f"accuracy on {len(x)} images of {data}: {_curve(accuracy)}")
+    report = simulate_and_report(
+        content.network, trials, steps=steps, simulator=simulator, generator=generator, batch_size=batch_size
+    ).report
     if json_file is not None:
-        spikes = {layer.name: float(c.sum(1).mean()) for layer, c in zip(network.layers, result.counts, strict=True)}
-        write_json(json_file, {"images": len(x), "accuracy": accuracy, "spikes_per_image": spikes})
+        spikes = {layer.name: layer.spikes for layer in report.layers}
+        more = {"accuracy": report.spiking_accuracy, "spikes_per_image": spikes}
+        write_json(json_file, {**report.to_json(), **more})
+    _say(report, data=data or content.origin.get("data", "digits"))
+
+
+def _trials(content: NetworkFile, data: str | None, root: Path | None, device: str) -> Trials:
+    if "kind" in content.origin:
+        return trials_of(content.origin, data, root, device)
+    return plain_trials(data or "digits", root, content.network)
+
+
+def _say(report: ConversionReport, data: str = "") -> None:
+    click.echo(report.table())
+    for task, (rates, spikes) in report.by_task.items():
+        click.echo(f"{task}: rate network {100 * rates:.2f} %, spikes {100 * spikes:.2f} %")
+    if report.max_pooling != "none":
+        click.echo(
+            f"max-pooling: {'average pooling' if report.max_pooling == 'average' else report.max_pooling + ' gate'}"
+        )
+    of = f" on {report.images} images of {data}" if data else ""
+    click.echo(
+        f"accuracy{of}: rate network {100 * report.rate_accuracy:.2f} %, spikes {_curve(report.spiking_accuracy)}"
+    )
 
 
 def _check(steps: int, targets: list[Path | None], inputs: list[Path]) -> None:
@@ -141,24 +168,33 @@ def _check(steps: int, targets: list[Path | None], inputs: list[Path]) -> None:
             taken.append(target)
 
 
-def _simulator(backend: str, device: str) -> Simulator:
+def _check_number(name: str, value: int) -> None:
+    if value < 0:
+        raise UsageError(f"{name}: must not be negative, got {value}")
+
+
+def _simulator(backend: str, device: str, precision: str) -> Simulator:
     if backend == "brian2":
         import spiking.brian.integrate_and_fire as brian
         from spiking.brian.running import code_generation
 
-        def without_compiler(network: IFNetwork, stimulus: Stimulus, steps: int, *, spikes: bool = False) -> IFResult:
+        def without_compiler(
+            network: IFNetwork,
+            stimulus: Stimulus,
+            steps: int,
+            *,
+            spikes: bool = False,
+            task: NDArray[np.int64] | None = None,
+        ) -> IFResult:
             with code_generation("numpy"):  # compiling would take longer than running
-                return brian.simulate(network, stimulus, steps, spikes=spikes)
+                return brian.simulate(network, stimulus, steps, spikes=spikes, task=task)
 
         return without_compiler
+    import torch
+
     import spiking.torch.integrate_and_fire as snntorch
 
-    checked = RunConfig(device=device).torch_device()
-
-    def simulator(network: IFNetwork, stimulus: Stimulus, steps: int, *, spikes: bool = False) -> IFResult:
-        return snntorch.simulate(network, stimulus, steps, spikes=spikes, device=checked)
-
-    return simulator
+    return partial(snntorch.simulate, device=RunConfig(device=device).torch_device(), dtype=getattr(torch, precision))
 
 
 def _curve(accuracy: list[float]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from bridge.comparison import (
 )
 from bridge.conversion import ConversionConfig, convert
 from bridge.report import Conversion, simulate_and_report, spike_differences
+from bridge.runs import Trials
 from foundation import config as configs
 from foundation.config import setting
 from foundation.data.images import ImageSet, load_images
@@ -213,16 +215,16 @@ def _spikes(config: DemoConfig, encoder: Encoder, images: ImageSet) -> Spikes:
     readout = fit(codes(encoder, train)[-1], images.train_labels)
     network = convert(encoder, readout, train, ConversionConfig())
 
+    trials = Trials.of_images(images.test_images, images.test_labels, partial(prepare, config=run), images.n_classes)
+
     def report(network: IFNetwork) -> Conversion:
         return simulate_and_report(
-            encoder,
-            readout,
             network,
-            test,
-            images.test_labels,
+            trials,
             steps=config.steps,
             simulator=snntorch.simulate,
             generator=numpy_generator(config.seed, "input spikes"),
+            keep=True,
         )
 
     analog, poisson = report(network), report(replace(network, input_coding="poisson"))
@@ -245,7 +247,7 @@ def _plasticity(config: DemoConfig, network: IFNetwork, images: ImageSet) -> Pla
     generator = torch.Generator().manual_seed(derive(config.seed, "sequence"))
     rows = torch.randperm(len(train), generator=generator)[: config.sequence]
     frames = image_sequence(train[rows], config.views_each, run.views, generator).flatten(1).double().numpy()
-    layer = network.layers[0]
+    layer = network.spiking[0]
     weight, bias, scale = layer.weight, layer.bias, float(layer.scale[0])
     activation = np.maximum(frames @ weight.T + bias, 0)
 

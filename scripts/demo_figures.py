@@ -92,8 +92,8 @@ def accuracy(tour: Tour) -> Figure:
 def rates(tour: Tour) -> Figure:
     """Activation of the rate network against firing rate, by layer."""
     spikes = tour.spikes
-    figure, axes = panels(1, len(spikes.network.layers), width=2.4, height=2.5)
-    pairs = zip(spikes.network.layers, spikes.analog.activations, spikes.analog.rates, strict=True)
+    figure, axes = panels(1, len(spikes.network.neurons), width=2.4, height=2.5)
+    pairs = zip(spikes.network.neurons, spikes.analog.activations, spikes.analog.rates, strict=True)
     for axis, (layer, activation, rate) in zip(axes, pairs, strict=True):
         units = activation / layer.scale, rate / layer.scale
         axis.hexbin(*units, gridsize=40, bins="log", cmap=DENSITY, mincnt=1, linewidths=0.1)
@@ -114,12 +114,12 @@ def raster(tour: Tour) -> Figure:
     axes[0].set(xticks=[], yticks=[], title=f"input: a digit {tour.images.test_labels[spikes.example_index]}")
     axes[0].spines[:].set_visible(False)
     base = 0
-    for layer, spike, colour in zip(spikes.network.layers, spikes.example.spikes, LAYERS, strict=False):
+    for layer, spike, colour in zip(spikes.network.neurons, spikes.example.spikes, LAYERS, strict=False):
         step, unit = np.nonzero(spike[0])
         axes[1].scatter(step + 1, unit + base, s=2.5, color=colour, linewidths=0)
-        base += layer.units
-    centres = np.cumsum([0, *(layer.units for layer in spikes.network.layers)])
-    axes[1].set_yticks((centres[1:] + centres[:-1]) / 2, [layer.name for layer in spikes.network.layers])
+        base += layer.channels
+    centres = np.cumsum([0, *(layer.channels for layer in spikes.network.neurons)])
+    axes[1].set_yticks((centres[1:] + centres[:-1]) / 2, [layer.name for layer in spikes.network.neurons])
     axes[1].tick_params(axis="y", length=0)
     axes[1].set(xlabel="time step", ylim=(-1, base), xlim=(0, spikes.example.steps + 1))
     return figure

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import brian2 as b2
 import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
 
 from foundation.errors import UsageError
 from spiking.brian.running import run_network
-from spiking.integrate_and_fire import IFLayer, IFNetwork, IFResult, Stimulus
+from spiking.integrate_and_fire import INPUT, IFLayer, IFNetwork, IFResult, MaxPool, Stimulus
+from spiking.synapses import Conv, Shape, Synapses, explicit, per_unit
 
 DT = 1 * b2.ms
 """Duration of a step. It has no meaning to a neuron without a leak; a simulation only needs one."""
@@ -18,40 +22,50 @@ SLOT = "groups"
 """Everything runs in one slot of Brian2's schedule, ordered by layer: drive, threshold, reset, synapses to the next.
 Brian2's default would update all layers first, and a spike would reach the next layer a step late."""
 
+SYNAPSE_BYTES = 60
+"""What a synapse takes at most while it is made; a third of it later."""
+
 MOST_SYNAPSES = 50_000_000
 
 
-def simulate(network: IFNetwork, stimulus: Stimulus, steps: int, *, spikes: bool = False) -> IFResult:
+def check_size(network: IFNetwork) -> None:
+    """Raises `UsageError` if the network has more synapses than memory is likely to hold."""
+    synapses = network.synapses()
+    if synapses > MOST_SYNAPSES:
+        raise UsageError(
+            f"Brian2 would need {synapses:,} synapses, some {synapses * SYNAPSE_BYTES / 1e9:.0f} GB; at most "
+            f"{MOST_SYNAPSES:,} are built; use snnTorch"
+        )
+
+
+def simulate(
+    network: IFNetwork,
+    stimulus: Stimulus,
+    steps: int,
+    *,
+    spikes: bool = False,
+    task: NDArray[np.int64] | None = None,
+) -> IFResult:
     """Run the network in Brian2; a `spiking.integrate_and_fire.Simulator`.
 
     The images follow one another in a single run, every neuron going back to its initial potential at the start of
     each. Brian2's preference `codegen.target` decides how; numpy is quickest for anything small.
 
     Raises:
-        UsageError: a stimulus of the wrong shape, or more synapses than memory is likely to hold (60 bytes each).
+        UsageError: a stimulus of the wrong shape, or more synapses than memory is likely to hold.
     """
-    network.check(stimulus, steps)
-    synapses = sum(layer.weight.size for layer in (*network.layers, network.readout))
-    if synapses > MOST_SYNAPSES:
-        raise UsageError(f"Brian2 would need {synapses:,} synapses, at most {MOST_SYNAPSES:,} are built; use snnTorch")
+    stimulus = network.shown(stimulus, steps)
+    tasks = network.tasked(task, len(stimulus), steps)
+    check_size(network)
+    built = build(network, stimulus, steps)
+    objects = [*built.objects, *(_switches(network, built, tasks) if tasks is not None else [])]
+    monitors = [b2.SpikeMonitor(group, when="end") for group in built.groups]
+    potential = b2.StateMonitor(built.readout, "u", record=True, when="end", dt=DT)
     images = len(stimulus)
-    groups = [_spiking_group(layer, number, network.initial_potential) for number, layer in enumerate(network.layers)]
-    readout = b2.NeuronGroup(network.readout.units, "u : 1\nbias : 1 (constant)", dt=DT)
-    readout.bias = network.readout.bias
-    last = len(groups)
-    objects: list[Any] = [*groups, readout]
-    objects += [_restart(group, steps, network.initial_potential) for group in groups] + [_restart(readout, steps, 0.0)]
-    objects.append(readout.run_regularly("u += bias", when=SLOT, order=10 * last))
-    stack = [*groups, readout]
-    for number, layer in enumerate((*network.layers, network.readout)):
-        if number:
-            objects.append(_synapses(stack[number - 1], stack[number], layer, order=10 * number - 1))
-    objects += _input(groups[0], network.layers[0], stimulus, steps)
-    objects += [group.run_regularly("u += bias", when=SLOT, order=10 * n) for n, group in enumerate(groups)]
-    monitors = [b2.SpikeMonitor(group, when="end") for group in groups]
-    potential = b2.StateMonitor(readout, "u", record=True, when="end", dt=DT)
     run_network(b2.Network(*objects, *monitors, potential), float(images * steps * DT))
-    rasters = [_raster(monitor, images, steps, group.N) for monitor, group in zip(monitors, groups, strict=True)]
+    rasters = [
+        _raster(monitor, images, steps, shape) for monitor, shape in zip(monitors, network.shapes[:-1], strict=True)
+    ]
     return IFResult(
         rasters if spikes else [],
         [raster.sum(1).astype(float) for raster in rasters],
@@ -59,44 +73,187 @@ def simulate(network: IFNetwork, stimulus: Stimulus, steps: int, *, spikes: bool
     )
 
 
-def _spiking_group(layer: IFLayer, number: int, initial: float) -> Any:
-    group = b2.NeuronGroup(layer.units, "u : 1\nbias : 1 (constant)", threshold="u >= 1", reset="u -= 1", dt=DT)
-    group.bias, group.u = layer.bias, initial
+@dataclass(frozen=True, eq=False)
+class Built:
+    """A network in Brian2: the neurons of every layer (and gates), the readout, and all objects, these included."""
+
+    groups: list[Any]
+    readout: Any
+    objects: list[Any]
+
+
+def build(network: IFNetwork, stimulus: Stimulus, steps: int) -> Built:
+    """Make the objects; `stimulus` as `IFNetwork.shown` gives it."""
+    last = len(network.layers)
+    source, objects = _source(network, stimulus, steps)
+    groups: list[Any] = []
+    for number, layer in enumerate(network.layers):
+        size = int(np.prod(network.shapes[number]))
+        if isinstance(layer, MaxPool):
+            below = network.sources(number)[0]
+            group, more = _max_pool(layer, number, groups[below], network.shape_of(below), size)
+        else:
+            group, more = _neurons(network, layer, number, size), []
+        groups.append(group)
+        objects += [group, *more, *_restarts(group, steps, network.initial_potential)]
+    readout = b2.NeuronGroup(int(np.prod(network.shapes[-1])), "u : 1\nbias : 1 (constant)", dt=DT)
+    readout.bias = per_unit(network.readout.bias, network.shapes[-1])
+    objects += [readout, *_restarts(readout, steps, 0.0)]
+    for number, layer in [*network.spiking.items(), (last, network.readout)]:
+        target = readout if number == last else groups[number]
+        objects.append(target.run_regularly("u += bias", when=SLOT, order=10 * number))
+        for projection, below in zip(layer.projections, network.sources(number), strict=True):
+            synapses = explicit(projection.maps, network.shape_of(below))
+            if below == INPUT and source is None:
+                objects.append(_current(target, synapses, stimulus, steps, network, number))
+            else:
+                origin = source if below == INPUT else groups[below]
+                objects.append(connected(origin, target, synapses, "u_post += w", order=10 * number - 1))
+    return Built(groups, readout, objects)
+
+
+def connected(source: Any, target: Any, synapses: Synapses, on_pre: str, *, order: int) -> Any:
+    """Brian2 synapses built from arrays, never by loops; spikes arrive in the step in which they are fired."""
+    pre, post, weight = synapses
+    if len(pre) == 0:  # Brian2 knows no empty connection; one of weight 0 does the same
+        pre, post, weight = np.zeros(1, int), np.zeros(1, int), np.zeros(1)
+    made = b2.Synapses(source, target, "w : 1", on_pre=on_pre, dt=DT)
+    made.connect(i=pre, j=post, skip_if_invalid=False)
+    made.w = weight
+    made.pre.when, made.pre.order = SLOT, order
+    return made
+
+
+def _neurons(network: IFNetwork, layer: IFLayer, number: int, size: int) -> Any:
+    """`open` is 1 where a unit's gate is; of layers with gates only."""
+    gated = layer.gates is not None
+    group = b2.NeuronGroup(
+        size,
+        f"u : 1\nfired : 1\nlevel = u + fired : 1\nbias : 1 (constant){chr(10) + 'open : 1' if gated else ''}",
+        threshold="u >= 1 and open > 0.5" if gated else "u >= 1",
+        reset=("u -= 1" if network.reset == "subtract" else "u = 0") + "\nfired += 1",
+        dt=DT,
+    )
+    group.bias = per_unit(layer.bias, network.shapes[number])
+    if gated:
+        held = f"u = open * u + (1 - open) * {network.initial_potential!r}"
+        group.run_regularly(held, when=SLOT, order=10 * number + 3)
+    return _placed(group, number)
+
+
+def _placed(group: Any, number: int) -> Any:
     group.thresholder["spike"].when, group.thresholder["spike"].order = SLOT, 10 * number + 1
     group.resetter["spike"].when, group.resetter["spike"].order = SLOT, 10 * number + 2
     return group
 
 
-def _restart(group: Any, steps: int, potential: float) -> Any:
-    return group.run_regularly(f"u = {float(potential)!r}", dt=steps * DT, when="start")
+def _restarts(group: Any, steps: int, potential: float) -> list[Any]:
+    """At the start of every image the state goes back to where it began."""
+    state = {"u": potential, "fired": 0.0, **{name: 0.0 for name in group.variables if name.startswith("n_")}}
+    code = "\n".join(f"{name} = {float(value)!r}" for name, value in state.items() if name in group.variables)
+    return [group.run_regularly(code, dt=steps * DT, when="start")]
 
 
-def _synapses(source: Any, target: Any, layer: IFLayer, order: int) -> Any:
-    """One synapse per non-zero weight, built from arrays; spikes arrive in the step in which they are fired."""
-    synapses = b2.Synapses(source, target, "w : 1", on_pre="u_post += w", dt=DT)
-    pre, post = np.nonzero(layer.weight.T)
-    if len(pre) == 0:  # Brian2 knows no empty connection; one of weight 0 does the same
-        pre, post = np.zeros(1, int), np.zeros(1, int)
-    synapses.connect(i=pre, j=post)
-    synapses.w = layer.weight[post, pre]
-    synapses.pre.when, synapses.pre.order = SLOT, order
-    return synapses
-
-
-def _input(group: Any, layer: IFLayer, stimulus: Stimulus, steps: int) -> list[Any]:
-    """What drives the first layer: a current that is constant during an image, or the input's own spikes."""
-    if stimulus.ndim == 2:
-        drive = b2.TimedArray(stimulus @ layer.weight.T, dt=steps * DT)
-        group.namespace["drive"] = drive
-        return [group.run_regularly("u += drive(t, i)", when=SLOT, order=-1)]
-    image, step, line = np.nonzero(stimulus)
-    source = b2.SpikeGeneratorGroup(
-        stimulus.shape[2], line, (image * steps + step) * DT, dt=DT, when=SLOT, order=-2, sorted=True
+# --- what a max-pool lets through -------------------------------------------------------------------------------------
+def _max_pool(layer: MaxPool, number: int, below: Any, shape: Shape, size: int) -> tuple[Any, list[Any]]:
+    """A group of gates and the synapses to it: a projection for each place in a window, at most one source in each."""
+    places = _places(layer, shape)
+    numbers = range(len(places))
+    by_potential = layer.gate == "potential"
+    if by_potential:
+        lines = [f"n_{k} : 1\ninside_{k} : 1 (constant)\nlevel_{k} : 1 (linked)" for k in numbers]
+    else:
+        lines = [f"n_{k} : 1" for k in numbers]
+    group = b2.NeuronGroup(
+        size,
+        "\n".join([*lines, "largest : 1\npasses : 1\nfired : 1\nlevel = fired : 1"]),
+        threshold="passes > 0.5",
+        reset="fired += 1",
+        dt=DT,
     )
-    return [source, _synapses(source, group, layer, order=-1)]
+    projections = [
+        connected(below, group, place, f"n_{k}_post += 1", order=10 * number - 1) for k, place in enumerate(places)
+    ]
+    if by_potential:
+        for k, place in enumerate(places):
+            index, inside = np.zeros(size, int), np.zeros(size)
+            index[place.post], inside[place.post] = place.pre, 1
+            setattr(group, f"level_{k}", b2.linked_var(below, "level", index=index))
+            setattr(group, f"inside_{k}", inside)
+    code = _by_potential(numbers) if by_potential else _by_count(numbers)
+    group.run_regularly(code, when=SLOT, order=10 * number)
+    return _placed(group, number), projections
 
 
-def _raster(monitor: Any, images: int, steps: int, units: int) -> Any:
+def _by_count(numbers: range) -> str:
+    """Of what has been fired at each place; the gate passes on when the largest number has grown."""
+    rows = [f"largest = largest * int(largest >= n_{k}) + n_{k} * int(largest < n_{k})" for k in numbers[1:]]
+    return "\n".join(["largest = n_0", *rows, "passes = largest - fired"])
+
+
+def _by_potential(numbers: range) -> str:
+    """The gate passes on what those of its sources fire now whose level none exceeds; n counts this step alone."""
+    level = "(level_{k} * inside_{k} - 1e300 * (1 - inside_{k}))"
+    rows = ["largest = -1e300"]
+    rows += [
+        f"largest = largest * int(largest >= {level}) + {level} * int(largest < {level})".format(k=k) for k in numbers
+    ]
+    rows += ["passes = 0", *(f"passes += n_{k} * int({level} >= largest)".format(k=k) for k in numbers)]
+    return "\n".join([*rows, *(f"n_{k} = 0" for k in numbers)])
+
+
+def _places(layer: MaxPool, shape: Shape) -> list[Synapses]:
+    """For each place in a window, which unit below is there in which window above."""
+    channels, taps = shape[0], layer.kernel[0] * layer.kernel[1]
+    numbered = np.tile(np.arange(taps, dtype=np.float64).reshape(1, 1, *layer.kernel) + 1, (channels, 1, 1, 1))
+    found = Conv(numbered, layer.stride, layer.padding, groups=channels).explicit(shape)
+    return [Synapses(*(values[found.weight == tap] for values in found)) for tap in range(1, taps + 1)]
+
+
+# --- input and tasks --------------------------------------------------------------------------------------------------
+def _source(network: IFNetwork, stimulus: Stimulus, steps: int) -> tuple[Any, list[Any]]:
+    """The input's own spikes, where it has some."""
+    if network.is_constant(stimulus):
+        return None, []
+    image, step, line = np.nonzero(stimulus.reshape(len(stimulus), steps, -1))
+    source = b2.SpikeGeneratorGroup(
+        network.inputs, line, (image * steps + step) * DT, dt=DT, when=SLOT, order=-2, sorted=True
+    )
+    return source, [source]
+
+
+def _current(target: Any, synapses: Synapses, x: Stimulus, steps: int, network: IFNetwork, number: int) -> Any:
+    """What a constant input drives a layer with: a current that is constant during an image."""
+    flat = x.reshape(len(x), -1)
+    matrix = sparse.csr_matrix((synapses.weight, (synapses.post, synapses.pre)), (target.N, flat.shape[1]))
+    name = f"drive_{number}"
+    target.namespace[name] = b2.TimedArray((matrix @ flat.T).T, dt=steps * DT)
+    return target.run_regularly(f"u += {name}(t, i)", when=SLOT, order=10 * number - 1)
+
+
+def _switches(network: IFNetwork, built: Built, tasks: NDArray[np.int64]) -> list[Any]:
+    """Opens and closes gates where the task changes, and restarts the readout within an image."""
+    sequence, steps = tasks.ravel(), tasks.shape[1]
+    gates = [
+        (built.groups[number], layer.gates.reshape(len(network.tasks), -1))
+        for number, layer in network.spiking.items()
+        if layer.gates is not None
+    ]
+
+    def switch(t: Any) -> None:
+        now = round(float(t / DT))
+        if now and sequence[now] == sequence[now - 1]:
+            return
+        for group, masks in gates:
+            group.open = masks[sequence[now]].astype(float)
+        if now % steps:
+            built.readout.u = 0
+
+    return [b2.NetworkOperation(switch, dt=DT, when="start", order=1)]
+
+
+def _raster(monitor: Any, images: int, steps: int, shape: Shape) -> Any:
+    units = int(np.prod(shape))
     raster = np.zeros((images * steps, units), dtype=bool)
     raster[np.rint(np.asarray(monitor.t / DT)).astype(int), np.asarray(monitor.i)] = True
-    return raster.reshape(images, steps, units)
+    return raster.reshape(images, steps, *shape)

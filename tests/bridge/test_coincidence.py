@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bridge.comparison import ComparisonConfig, Statistics, cosine
-from bridge.conversion import parameters
+from bridge.lowering import array
 from foundation.data.images import load_images
 from ratenets.evaluation.readout import codes
 from ratenets.lpl.config import LPLConfig
@@ -61,7 +61,9 @@ def test_at_low_rates_agreement_is_lost_to_a_spike_meeting_its_own_eligibility()
     train = prepare(images.train_images, run)
     frames = image_sequence(train[:16], 4, run.views, torch.Generator().manual_seed(3)).flatten(1).double().numpy()
     scale = np.percentile(codes(encoder, train)[0], 99.9)
-    weights, bias = (values / scale for values in parameters(next(iter(encoder)).synapses))
+    synapses = next(iter(encoder)).synapses
+    assert synapses.bias is not None
+    weights, bias = (array(values) / scale for values in (synapses.weight, synapses.bias))
     agreement = {}
     for rate in (500.0, 50.0):
         config = ComparisonConfig(unit_rate=rate)

@@ -1,52 +1,46 @@
 """The report of a conversion, on networks small enough for their numbers to be found by hand."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 
-from bridge.report import Conversion, simulate_and_report, simulate_images, spike_differences
+from bridge.report import Conversion, simulate_and_report, spike_differences
+from bridge.runs import Trials
 from foundation.errors import UsageError
-from ratenets.evaluation.readout import Readout
-from ratenets.lpl.encoders import DenseBlock, Encoder
 from spiking.integrate_and_fire import IFLayer, IFNetwork
 from spiking.torch.integrate_and_fire import simulate
 
-
-def block(weight: list[list[float]]) -> DenseBlock:
-    dense = DenseBlock(len(weight[0]), len(weight), bias=False).double()
-    dense.synapses.weight.data = torch.tensor(weight).double()
-    return dense
-
-
 # Two images of two pixels; activations (3, 1, 0) and (1, 0, 0), then (3, 0) and (1, 0); logits (3, 1.5) and (1, 1.5).
 W1, W2 = [[4.0, 0.0], [0.0, 4.0], [-1.0, -1.0]], [[1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]
-IMAGES = torch.tensor([[0.75, 0.25], [0.25, 0.0]]).double().reshape(2, 1, 1, 2)
-READOUT = Readout(np.array([[1.0, 0.0], [0.0, 0.0]]), np.array([0.0, 1.5]))
+PIXELS = np.array([[3, 1], [1, 0]], np.uint8).reshape(2, 1, 1, 2)  # in quarters
+READOUT = np.array([[1.0, 0.0], [0.0, 0.0]])
 LABELS = np.array([0, 1])
-ENCODER = Encoder([block(W1), block(W2)])
 # One spike stands for 2 in layer 1, so that one activation saturates, and for 4 in layer 2.
 NETWORK = IFNetwork(
     (
-        IFLayer("layer 1", np.array(W1) / 2, np.zeros(3), np.array([2.0])),
-        IFLayer("layer 2", np.array(W2) * 2 / 4, np.zeros(2), np.array([4.0])),
+        IFLayer.dense("layer 1", np.array(W1) / 2, np.zeros(3), np.array([2.0])),
+        IFLayer.dense("layer 2", np.array(W2) * 2 / 4, np.zeros(2), np.array([4.0])),
     ),
-    IFLayer("readout", READOUT.weight * 4, READOUT.bias, np.ones(1)),
+    IFLayer.dense("readout", READOUT * 4, np.array([0.0, 1.5]), np.ones(1)),
 )
+
+
+def trials_of(labels: np.ndarray = LABELS, images: np.ndarray = PIXELS) -> Trials:
+    return Trials.of_images(images, labels, lambda x: torch.from_numpy(x).double() / 4, 2)
 
 
 def report_of(network: IFNetwork = NETWORK, steps: int = 4, labels: np.ndarray = LABELS) -> Conversion:
     return simulate_and_report(
-        ENCODER,
-        READOUT,
         network,
-        IMAGES,
-        labels,
+        trials_of(labels),
         steps=steps,
         simulator=simulate,
         generator=np.random.default_rng(1),
+        rate=NETWORK,
+        keep=True,
     )
 
 
@@ -100,8 +94,8 @@ def test_a_scale_per_unit_is_that_of_the_unit() -> None:
     scale = np.array([4.0, 2.0, 1.0])
     network = IFNetwork(
         (
-            replace(NETWORK.layers[0], weight=np.array(W1) / scale[:, None], scale=scale),
-            replace(NETWORK.layers[1], weight=np.array(W2) * scale / 4),
+            replace(NETWORK.neurons[0].with_weight(np.array(W1) / scale[:, None]), scale=scale),
+            NETWORK.neurons[1].with_weight(np.array(W2) * scale / 4),
         ),
         NETWORK.readout,
     )
@@ -113,8 +107,8 @@ def test_a_scale_per_unit_is_that_of_the_unit() -> None:
 
 
 def test_a_silent_layer_has_no_correlation_and_json_has_no_nan() -> None:
-    silent = replace(NETWORK.layers[0], weight=-np.ones((3, 2)))
-    report = report_of(replace(NETWORK, layers=(silent, NETWORK.layers[1]))).report
+    silent = NETWORK.neurons[0].with_weight(-np.ones((3, 2)))
+    report = report_of(replace(NETWORK, layers=(silent, NETWORK.neurons[1]))).report
     assert np.isnan([layer.correlation for layer in report.layers]).all()
     assert [layer.silent_units for layer in report.layers] == [3, 2]
     assert report.layers[0].relative_rmse == 1
@@ -136,21 +130,51 @@ def test_json_and_table_hold_every_layer() -> None:
 
 @pytest.mark.parametrize("coding", ["analog", "poisson"])
 def test_the_batch_size_changes_nothing(coding: str, rng: np.random.Generator) -> None:
-    network, x = replace(NETWORK, input_coding=coding), np.round(rng.random((7, 2)) * 64) / 64
+    pixels, labels = rng.integers(0, 5, (7, 1, 1, 2), dtype=np.uint8), rng.integers(0, 2, 7)
+    network = replace(NETWORK, input_coding=coding)
     one, other = (
-        simulate_images(
-            network, x, steps=9, simulator=simulate, generator=np.random.default_rng(2), batch_size=batch_size
-        )
+        simulate_and_report(
+            network,
+            trials_of(labels, pixels),
+            steps=9,
+            simulator=simulate,
+            generator=np.random.default_rng(2),
+            batch_size=batch_size,
+        ).report
         for batch_size in (7, 3)
     )
-    np.testing.assert_array_equal(one.readout, other.readout)
-    for a, b in zip(one.counts, other.counts, strict=True):
-        np.testing.assert_array_equal(a, b)
+    ours, theirs = one.to_json(), other.to_json()
+    for mine, yours in zip(one.layers, other.layers, strict=True):
+        assert asdict(mine) == pytest.approx(asdict(yours))  # sums in another order
+    assert {**ours, "layers": 0} == {**theirs, "layers": 0}
+
+
+def test_a_network_with_gates_is_reported_by_task(rng: np.random.Generator) -> None:
+    """Layer 1's only useful unit is closed in task "off": there the readout's bias alone decides, for class 1."""
+    gates = np.array([[True, True, True], [False, True, True]])
+    gated = replace(NETWORK, layers=(replace(NETWORK.neurons[0], gates=gates), NETWORK.neurons[1]), tasks=("on", "off"))
+    both = np.repeat(LABELS, 2)
+    trials = replace(
+        trials_of(both), row=np.array([0, 0, 1, 1]), answer=both, decoder=np.zeros(4, int), task=np.array([0, 1, 0, 1])
+    )
+    generator = np.random.default_rng(1)
+    report = simulate_and_report(gated, trials, steps=4, simulator=simulate, generator=generator).report
+    assert report.by_task == {"on": (1.0, 1.0), "off": (0.5, 0.5)}
+    assert (report.rate_accuracy, report.spiking_accuracy[-1], report.images) == (0.75, 0.75, 4)
+
+
+def test_predictions_are_those_of_each_trials_decoder() -> None:
+    trials = replace(trials_of(), decoder=np.array([1, 0]))
+    readout = np.array([[[9.0, 1.0, 0.0, 2.0]], [[9.0, 1.0, 0.0, 2.0]]])
+    np.testing.assert_array_equal(trials.predictions(readout, slice(0, 2)), [[1], [0]])
+    yes_or_no = replace(trials, classes=1)
+    np.testing.assert_array_equal(yes_or_no.predictions(np.array([[-1.0, 0.5], [-1.0, 0.5]]), slice(0, 2)), [1, 0])
 
 
 def test_images_of_another_size_are_refused(rng: np.random.Generator) -> None:
+    trials = trials_of(np.zeros(4, int), np.zeros((4, 1, 1, 3), np.uint8))
     with pytest.raises(UsageError, match="the network takes 2 inputs, these images have 3 pixels"):
-        simulate_images(NETWORK, np.zeros((4, 3)), steps=2, simulator=simulate, generator=rng)
+        simulate_and_report(NETWORK, trials, steps=2, simulator=simulate, generator=rng)
 
 
 def test_spike_differences_by_hand() -> None:

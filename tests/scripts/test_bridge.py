@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spiking.integrate_and_fire import load
+from spiking.network_file import load
 
 Run = Callable[..., tuple[int, str, str]]
 Shell = Callable[..., subprocess.CompletedProcess[str]]
@@ -35,7 +35,7 @@ def converted(folder: Path, shell: Shell) -> str:
 
 def test_convert_writes_the_network_and_the_report(folder: Path, converted: str) -> None:
     network = load(folder / "net.h5")
-    assert [layer.weight.shape for layer in (*network.layers, network.readout)] == [(8, 64), (8, 8), (10, 8)]
+    assert [layer.weight.shape for layer in (*network.neurons, network.readout)] == [(8, 64), (8, 8), (10, 8)]
     report = json.loads((folder / "net.json").read_text())
     assert (report["images"], report["steps"], report["input_coding"]) == (500, 16, "analog")
     assert len(report["spiking_accuracy"]) == 16
@@ -70,11 +70,11 @@ def test_simulate_in_either_backend_says_what_convert_reported(
 
 def test_poisson_input_follows_the_seed(folder: Path, converted: str, run: Run) -> None:
     out = folder / "poisson.h5"
-    arguments = ("bridge", "convert", folder / "run", "--input-coding", "poisson", "--per-unit", "--percentile", 99)
+    arguments = ("bridge", "convert", folder / "run", "--input-coding", "poisson", "--per-channel", "--percentile", 99)
     status, _, errors = run(*arguments, "--steps", 4, "--out", out)
     assert status == 0, errors
     assert load(out).input_coding == "poisson"
-    assert load(out).layers[0].scale.shape == (8,)
+    assert load(out).neurons[0].scale.shape == (8,)
     one, same, other = (
         run("bridge", "simulate", out, "--images", 40, "--steps", 4, "--seed", seed)[1] for seed in (1, 1, 2)
     )
