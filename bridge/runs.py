@@ -18,6 +18,7 @@ from bridge.lowering import lower_butd, lower_encoder, lower_local
 from foundation import config as configs
 from foundation.data.images import ImageSet, load_images
 from foundation.errors import RatespikeError, UsageError
+from foundation.seeds import derive, numpy_generator
 from ratenets.butd.config import ButdConfig
 from ratenets.butd.material import TaskImages, load_task_images
 from ratenets.butd.material import normalised as butd_normalised
@@ -28,9 +29,11 @@ from ratenets.hebbian.config import HebbianConfig
 from ratenets.hebbian.material import load_material, placed
 from ratenets.hebbian.training import load_hebbian
 from ratenets.lpl.config import LPLConfig
+from ratenets.lpl.material import normalised
 from ratenets.lpl.sources import prepare
 from ratenets.lpl.training import load_lpl
 from ratenets.run_folder import CONFIG
+from ratenets.sequences.augmentation import image_sequence
 from spiking.integrate_and_fire import IFNetwork
 
 Bytes = NDArray[np.uint8]
@@ -152,9 +155,43 @@ def trials_of(origin: Mapping[str, str], data: str | None, root: Path | None, de
     Raises:
         RatespikeError: the data are missing, or the file says nothing of its origin that is known here.
     """
+    return _kind(origin).images(origin["config"], data, root, device)[1]
+
+
+def frames_of(
+    origin: Mapping[str, str], images: int, views_each: int, seed: int, *, root: Path | None = None, device: str = "cpu"
+) -> Tensor:
+    """A sequence of training images, as a converted network takes them: each for `views_each` frames in a row.
+
+    The frames of an image are new views of it where the run learned from views (LPL), and else the same.
+
+    Returns:
+        (images * views_each, *input_shape).
+
+    Raises:
+        UsageError: there are not so many images.
+        RatespikeError: as `trials_of`.
+    """
+    kind = _kind(origin)
+    train, test = kind.images(origin["config"], None, root, device)
+    for name, number in (("images", images), ("views_each", views_each)):
+        if number < 1:
+            raise UsageError(f"{name}: must be at least 1, got {number}")
+    if images > len(train):
+        raise UsageError(f"images: there are {len(train)} to learn from, got {images}")
+    rows = numpy_generator(seed, "sequence").permutation(len(train))[:images]
+    if origin["kind"] != "lpl":
+        return test.prepare(train[rows]).repeat_interleave(views_each, 0)
+    config = configs.loads(LPLConfig, origin["config"], "origin")
+    generator = torch.Generator().manual_seed(derive(seed, "views"))
+    shown = torch.from_numpy(train[rows]).float() / 255
+    return normalised(image_sequence(shown, views_each, config.views, generator), config.data)
+
+
+def _kind(origin: Mapping[str, str]) -> Kind:
     if origin.get("kind") not in KINDS or "config" not in origin:
-        raise RatespikeError("the file does not say which run it comes from")
-    return KINDS[origin["kind"]].trials(origin["config"], data, root, device)
+        raise RatespikeError("the file does not say which run of ours it comes from")
+    return KINDS[origin["kind"]]
 
 
 def plain_trials(data: str, root: Path | None, network: IFNetwork) -> Trials:
@@ -194,9 +231,10 @@ def _lpl_test(images: ImageSet, config: LPLConfig) -> Trials:
     return Trials.of_images(images.test_images, images.test_labels, partial(prepare, config=config), images.n_classes)
 
 
-def _lpl_trials(text: str, data: str | None, root: Path | None, device: str) -> Trials:
+def _lpl_images(text: str, data: str | None, root: Path | None, device: str) -> tuple[Bytes, Trials]:
     config = _on(configs.loads(LPLConfig, text, "origin"), device)
-    return _lpl_test(load_images(data or config.data, root, image_size=config.image_size), config)
+    images = load_images(data or config.data, root, image_size=config.image_size)
+    return images.train_images, _lpl_test(images, config)
 
 
 def _open_butd(folder: Path, data: str | None, root: Path | None, device: str) -> RateRun:
@@ -246,10 +284,11 @@ def _butd_test(material: TaskImages, config: ButdConfig) -> Trials:
     return Trials(material.test_images, rows, answer, decoder, gates, ready, material.n_classes)
 
 
-def _butd_trials(text: str, data: str | None, root: Path | None, device: str) -> Trials:
+def _butd_images(text: str, data: str | None, root: Path | None, device: str) -> tuple[Bytes, Trials]:
     config = _on(configs.loads(ButdConfig, text, "origin"), device)
     config = replace(config, data=data or config.data)
-    return _butd_test(load_task_images(config, root), config)
+    material = load_task_images(config, root)
+    return material.train_images, _butd_test(material, config)
 
 
 def _open_hebbian(folder: Path, data: str | None, root: Path | None, device: str) -> RateRun:
@@ -273,10 +312,11 @@ def _hebbian_test(part: tuple[Bytes, Integers], config: HebbianConfig) -> Trials
     return Trials.of_images(*part, ready, int(part[1].max()) + 1)
 
 
-def _hebbian_trials(text: str, data: str | None, root: Path | None, device: str) -> Trials:
+def _hebbian_images(text: str, data: str | None, root: Path | None, device: str) -> tuple[Bytes, Trials]:
     config = _on(configs.loads(HebbianConfig, text, "origin"), device)
     config = replace(config, data=data or config.data)
-    return _hebbian_test(load_material(config, root).test, config)
+    material = load_material(config, root)
+    return material.train[0], _hebbian_test(material.test, config)
 
 
 def _on(config: Any, device: str) -> Any:
@@ -292,14 +332,14 @@ def _origin(kind: str, config: Any) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Kind:
-    """How a kind of run is opened, and its test images are found."""
+    """How a kind of run is opened; and how its training images and what it is tested on are found."""
 
     open: Callable[[Path, str | None, Path | None, str], RateRun]
-    trials: Callable[[str, str | None, Path | None, str], Trials]
+    images: Callable[[str, str | None, Path | None, str], tuple[Bytes, Trials]]
 
 
 KINDS: Mapping[str, Kind] = {
-    "lpl": Kind(_open_lpl, _lpl_trials),
-    "butd": Kind(_open_butd, _butd_trials),
-    "hebbian": Kind(_open_hebbian, _hebbian_trials),
+    "lpl": Kind(_open_lpl, _lpl_images),
+    "butd": Kind(_open_butd, _butd_images),
+    "hebbian": Kind(_open_hebbian, _hebbian_images),
 }

@@ -147,6 +147,34 @@ def save(folder: Path, learner: Learner, state: State) -> None:
         "network": learner.network.state_dict(),
         "optimizer": learner.optimizer.state_dict(),
     }
+    _write(folder, content)
+
+
+def weights_of(folder: Path) -> dict[str, Tensor]:
+    """The weights in a run's checkpoint, by their names. Raises `RatespikeError`: no checkpoint, or a broken one."""
+    return dict(_read(folder)["network"])
+
+
+def copy_run(folder: Path, out: Path, weights: Mapping[str, Tensor]) -> None:
+    """A run that stands where another stands, with other weights: those given, by their names.
+
+    Raises:
+        UsageError: `out` is not free.
+        RatespikeError: there is no checkpoint, or a broken one.
+    """
+    content = _read(folder)
+    text = configs.read_text(folder / CONFIG)
+    claim_folder(out, CONFIG)
+    content["network"] = {**content["network"], **weights}
+    content["metrics_bytes"] = 0
+    try:
+        write_new_text(out / CONFIG, text)
+    except FileExistsError:
+        raise UsageError(f"{out}: holds a run already; choose another --out") from None
+    _write(out, content)
+
+
+def _write(folder: Path, content: Mapping[str, Any]) -> None:
     buffer = BytesIO()
     torch.save(content, buffer)
     write_bytes(folder / CHECKPOINT, buffer.getbuffer())

@@ -21,6 +21,8 @@ from ratenets.run_folder import run_files
 from spiking.integrate_and_fire import IFNetwork, IFResult, Simulator, Stimulus
 from spiking.network_file import NetworkFile, load_file
 
+from .bridge_files import export_command, import_command
+from .bridge_learn import learn
 from .options import build_config, config_options, device_option, flag_values, root_option
 
 MOST_STEPS = 100_000
@@ -201,3 +203,8 @@ def _curve(accuracy: list[float]) -> str:
     """Accuracy at 1, 2, 4, ... steps and at the last."""
     steps = sorted({2**k for k in range(len(accuracy).bit_length()) if 2**k <= len(accuracy)} | {len(accuracy)})
     return ", ".join(f"{100 * accuracy[t - 1]:.2f} % (T = {t})" for t in steps)
+
+
+command.add_command(learn)
+command.add_command(export_command)
+command.add_command(import_command)

@@ -22,6 +22,23 @@ SLOT = "groups"
 """Everything runs in one slot of Brian2's schedule, ordered by layer: drive, threshold, reset, synapses to the next.
 Brian2's default would update all layers first, and a spike would reach the next layer a step late."""
 
+NEURON = """
+u : 1                 # potential, in thresholds
+fired : 1             # spikes so far
+level = u + fired : 1  # all that has been put in
+bias : 1 (constant)   # in thresholds per step
+"""
+THRESHOLD = "u >= 1"
+RESETS = {"subtract": "u -= 1; fired += 1", "zero": "u = 0; fired += 1"}
+GATE = """
+largest : 1           # in the window
+passes : 1            # does a spike come through in this step?
+fired : 1
+level = fired : 1
+"""
+GATE_THRESHOLD = "passes > 0.5"
+GATE_RESET = "fired += 1"
+
 SYNAPSE_BYTES = 60
 """What a synapse takes at most while it is made; a third of it later."""
 
@@ -129,9 +146,9 @@ def _neurons(network: IFNetwork, layer: IFLayer, number: int, size: int) -> Any:
     gated = layer.gates is not None
     group = b2.NeuronGroup(
         size,
-        f"u : 1\nfired : 1\nlevel = u + fired : 1\nbias : 1 (constant){chr(10) + 'open : 1' if gated else ''}",
-        threshold="u >= 1 and open > 0.5" if gated else "u >= 1",
-        reset=("u -= 1" if network.reset == "subtract" else "u = 0") + "\nfired += 1",
+        NEURON + ("open : 1\n" if gated else ""),
+        threshold="u >= 1 and open > 0.5" if gated else THRESHOLD,
+        reset=RESETS[network.reset],
         dt=DT,
     )
     group.bias = per_unit(layer.bias, network.shapes[number])
@@ -157,20 +174,10 @@ def _restarts(group: Any, steps: int, potential: float) -> list[Any]:
 # --- what a max-pool lets through -------------------------------------------------------------------------------------
 def _max_pool(layer: MaxPool, number: int, below: Any, shape: Shape, size: int) -> tuple[Any, list[Any]]:
     """A group of gates and the synapses to it: a projection for each place in a window, at most one source in each."""
-    places = _places(layer, shape)
-    numbers = range(len(places))
+    places = gate_places(layer, shape)
     by_potential = layer.gate == "potential"
-    if by_potential:
-        lines = [f"n_{k} : 1\ninside_{k} : 1 (constant)\nlevel_{k} : 1 (linked)" for k in numbers]
-    else:
-        lines = [f"n_{k} : 1" for k in numbers]
-    group = b2.NeuronGroup(
-        size,
-        "\n".join([*lines, "largest : 1\npasses : 1\nfired : 1\nlevel = fired : 1"]),
-        threshold="passes > 0.5",
-        reset="fired += 1",
-        dt=DT,
-    )
+    model, code = gate_model(layer), gate_code(layer)
+    group = b2.NeuronGroup(size, model, threshold=GATE_THRESHOLD, reset=GATE_RESET, dt=DT)
     projections = [
         connected(below, group, place, f"n_{k}_post += 1", order=10 * number - 1) for k, place in enumerate(places)
     ]
@@ -180,9 +187,26 @@ def _max_pool(layer: MaxPool, number: int, below: Any, shape: Shape, size: int) 
             index[place.post], inside[place.post] = place.pre, 1
             setattr(group, f"level_{k}", b2.linked_var(below, "level", index=index))
             setattr(group, f"inside_{k}", inside)
-    code = _by_potential(numbers) if by_potential else _by_count(numbers)
     group.run_regularly(code, when=SLOT, order=10 * number)
     return _placed(group, number), projections
+
+
+def gate_model(layer: MaxPool) -> str:
+    """The equations of a group of gates: beside `GATE`, variables for each place in a window."""
+    lines = [f"n_{k} : 1" for k in range(_taps(layer))]
+    if layer.gate == "potential":
+        lines += [f"inside_{k} : 1 (constant)\nlevel_{k} : 1 (linked)" for k in range(_taps(layer))]
+    return "\n".join([*lines, GATE])
+
+
+def gate_code(layer: MaxPool) -> str:
+    """What a group of gates does in every step, once spikes have arrived."""
+    numbers = range(_taps(layer))
+    return _by_potential(numbers) if layer.gate == "potential" else _by_count(numbers)
+
+
+def _taps(layer: MaxPool) -> int:
+    return layer.kernel[0] * layer.kernel[1]
 
 
 def _by_count(numbers: range) -> str:
@@ -202,9 +226,9 @@ def _by_potential(numbers: range) -> str:
     return "\n".join([*rows, *(f"n_{k} = 0" for k in numbers)])
 
 
-def _places(layer: MaxPool, shape: Shape) -> list[Synapses]:
+def gate_places(layer: MaxPool, shape: Shape) -> list[Synapses]:
     """For each place in a window, which unit below is there in which window above."""
-    channels, taps = shape[0], layer.kernel[0] * layer.kernel[1]
+    channels, taps = shape[0], _taps(layer)
     numbered = np.tile(np.arange(taps, dtype=np.float64).reshape(1, 1, *layer.kernel) + 1, (channels, 1, 1, 1))
     found = Conv(numbered, layer.stride, layer.padding, groups=channels).explicit(shape)
     return [Synapses(*(values[found.weight == tap] for values in found)) for tap in range(1, taps + 1)]

@@ -297,14 +297,14 @@ def _simulate(
 
 @torch.no_grad()
 def rates(
-    network: IFNetwork, x: Array | Tensor, *, task: int | None = None, dtype: torch.dtype = torch.float64
+    network: IFNetwork, x: Array | Tensor, *, task: int | Tensor | None = None, dtype: torch.dtype = torch.float64
 ) -> list[Tensor]:
     """What the rates of all layers approach, and the logits: the same network with ReLU units and true max-pools.
 
     Args:
         network: which.
         x: (B, *input_shape), or flat images.
-        task: of a network with gates; None: all gates are open.
+        task: of a network with gates, one for all or (B,); None: all gates are open.
         dtype: to compute in.
 
     Returns:

@@ -2,13 +2,19 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from bridge.files.weights import read_weights, write_weights
+from foundation.data.images import load_images
 from spiking.network_file import load
+from spiking.stimuli import load_rates
+from spiking.torch.integrate_and_fire import simulate
 
 Run = Callable[..., tuple[int, str, str]]
 Shell = Callable[..., subprocess.CompletedProcess[str]]
@@ -160,3 +166,127 @@ def test_simulate_refuses_in_one_line(
     monkeypatch.chdir(folder)
     arguments, status, complaint = SIMULATE[case]
     assert_refused(run("bridge", "simulate", *arguments), status, complaint)
+
+
+# --- learning on, and the way back ------------------------------------------------------------------------------------
+LEARN = ("--images", 4, "--views-each", 2, "--frame", 0.02, "--dt", 1e-3)
+
+
+@pytest.fixture(scope="module")
+def learned(folder: Path, converted: str, shell: Shell) -> Path:
+    out = folder / "learned.h5"
+    done = shell("bridge", "learn", folder / "net.h5", "--layer", 2, *LEARN, "--json", folder / "l.json", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "layer 2: weights moved by" in done.stdout
+    return out
+
+
+def test_one_layer_learns_and_the_others_stay(folder: Path, learned: Path) -> None:
+    before, after = load(folder / "net.h5").neurons, load(learned).neurons
+    np.testing.assert_array_equal(before[0].weight, after[0].weight)
+    moved = np.linalg.norm(after[1].weight - before[1].weight) / np.linalg.norm(before[1].weight)
+    assert json.loads((folder / "l.json").read_text())["relative change"] == pytest.approx(moved)
+    assert 0.002 < moved < 0.2
+
+
+def test_what_was_learned_comes_back_into_the_rate_network(folder: Path, learned: Path, run: Run) -> None:
+    out = folder / "back"
+    status, text, errors = run("bridge", "import", learned, "--into", folder / "run", "--out", out)
+    assert status == 0, errors
+    assert "test accuracy of the rate network" in text
+    one, other = (torch.load(path / "checkpoint.pt", weights_only=True)["network"] for path in (folder / "run", out))
+    changed = [name for name in one if not torch.equal(one[name], other[name])]
+    assert changed == ["encoder.blocks.1.synapses.weight"]
+    network, scale = load(learned), [layer.scale for layer in load(learned).neurons]
+    weight = network.neurons[1].weight * scale[1] / scale[0]
+    np.testing.assert_allclose(other[changed[0]].numpy(), weight, rtol=1e-6)
+    status, text, errors = run("deep", "readout", out, "--protocol", "few-labels")  # it is a run like any other
+    assert status == 0, errors
+
+
+# --- other formats ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("form", ["sonata", "auryn", "npz"])
+def test_weights_come_back_from_other_formats(
+    folder: Path, converted: str, form: str, run: Run, tmp_path: Path
+) -> None:
+    out = tmp_path / ("weights.h5" if form == "npz" else form)
+    status, _, errors = run("bridge", "export", folder / "net.h5", "--format", form, "--out", out)
+    assert status == 0, errors
+    weight = load(folder / "net.h5").neurons[1].weight
+    back = tmp_path / "back.npz"
+    if form == "npz":
+        np.testing.assert_array_equal(read_weights(out)["layer 2/weight"], weight)
+        changed = {"layer 2/weight": 2 * weight}
+        write_weights(tmp_path / "other.npz", changed)
+        arguments = ("--network", folder / "net.h5", "--out", tmp_path / "new.h5")
+        status, _, errors = run("bridge", "import", tmp_path / "other.npz", "--format", "npz", *arguments)
+        assert status == 0, errors
+        np.testing.assert_array_equal(load(tmp_path / "new.h5").neurons[1].weight, 2 * weight)
+        return
+    file = out / ("edges.h5" if form == "sonata" else "layer_1_to_layer_2.wmat")
+    status, _, errors = run("bridge", "import", file, "--format", form, "--out", back)
+    assert status == 0, errors
+    found = read_weights(back)
+    name = "layer_1_to_layer_2"
+    dense = np.zeros(found[f"{name}/shape"])
+    dense[found[f"{name}/post"], found[f"{name}/pre"]] = found[f"{name}/weight"]
+    np.testing.assert_array_equal(dense, weight)
+
+
+def test_a_script_runs_on_images_of_the_run(folder: Path, converted: str, run: Run, tmp_path: Path) -> None:
+    script = tmp_path / "net.py"
+    arguments = ("--format", "brian2", "--steps", 5, "--out", script)
+    status, _, errors = run("bridge", "export", folder / "net.h5", *arguments)
+    assert status == 0, errors
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert done.returncode == 0, done.stderr
+    said = [int(k) for k in done.stdout.split("answers:")[1].split()]
+    test = load_images("digits").test_images[:10].reshape(10, -1) / np.float32(255)
+    assert said == simulate(load(folder / "net.h5"), test.astype(float), 5).predictions()[:, -1].tolist()
+
+
+def test_spikes_and_rates_of_auryn_are_read(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "exc.ras").write_text("0.001 0\n0.002 3\n0.0045 1\n")
+    (tmp_path / "stim.rate").write_text("0.0 5.0\n0.01 6.0\n0.02 7.5\n")
+    ras, rates = tmp_path / "exc.h5", tmp_path / "rates.npz"
+    status, text, errors = run(
+        "bridge", "import", tmp_path / "exc.ras", "--format", "auryn", "--dt", 5e-4, "--out", ras
+    )
+    assert (status, "3 spikes of 4 neurons" in text) == (0, True), errors
+    status, _, errors = run("bridge", "import", ras, "--format", "sonata", "--dt", 5e-4, "--out", tmp_path / "b.ras")
+    assert status == 0, errors
+    assert np.loadtxt(tmp_path / "b.ras").tolist() == [[0.001, 0], [0.002, 3], [0.0045, 1]]
+    status, _, errors = run("bridge", "import", tmp_path / "stim.rate", "--format", "auryn", "--out", rates)
+    assert status == 0, errors
+    (trace,) = load_rates(rates)
+    assert (trace.values.tolist(), trace.interval) == ([5.0, 6.0, 7.5], 0.01)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("learn", "{net}", "--layer", 3, "--out", "{out}"), "layer: the network has 1 to 2, got 3"),
+        (("learn", "{net}", "--images", 0, "--out", "{out}"), "images: must be at least 1, got 0"),
+        (("learn", "{net}", "--frame", 0, "--out", "{out}"), "frame: must be positive, got 0.0"),
+        (("learn", "{net}", "--reading", "voltage", "--out", "{out}"), "reading: must be current or conductance"),
+        (("learn", "{net}", "--inhibition", "symmetric", "--out", "{out}"), "inhibition: the symmetric rule goes with"),
+        (("learn", "{net}", "--out", "{net}"), "net.h5"),
+        (("import", "{net}", "--out", "{out}"), "say either --format, or --into RUN"),
+        (("import", "{net}", "--into", "{run}", "--out", "{out}"), "no layer of this network went on learning"),
+        (("import", "{net}", "--format", "npz", "--out", "{out}"), "--network: say which converted network"),
+        (("import", "{net}", "--format", "auryn", "--out", "{out}"), "net.h5"),
+        (("export", "{net}", "--format", "brian2", "--out", "{out}"), "a script's name ends in .py"),
+        (("export", "{run}/metrics.jsonl", "--format", "sonata", "--out", "{out}"), "metrics.jsonl"),
+        (("export", "{run}", "--format", "npz", "--out", "{out}"), "is a folder, not a file"),
+    ],
+)
+def test_what_cannot_be_moved_is_one_line_and_leaves_no_file(
+    folder: Path, converted: str, arguments: tuple[object, ...], complaint: str, run: Run, tmp_path: Path
+) -> None:
+    places = {"net": folder / "net.h5", "run": folder / "run", "out": tmp_path / "out.h5"}
+    given = [str(a).format(**places) for a in arguments]
+    status, _, errors = run("bridge", *given)
+    assert status in (1, 2)
+    assert complaint in errors
+    assert len([line for line in errors.splitlines() if line.startswith("ratespike")]) == 1
+    assert not list(tmp_path.iterdir())

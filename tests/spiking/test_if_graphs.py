@@ -57,8 +57,8 @@ def network_of(
 
 def stimulus_of(rng: np.random.Generator, coding: str, images: int = 3) -> Array:
     if coding == "poisson":
-        return (rng.random((images, STEPS, 2, 8, 8)) < 0.3).astype(float)
-    return np.round(rng.random((images, 2, 8, 8)) / GRID) * GRID
+        return np.asarray(rng.random((images, STEPS, 2, 8, 8)) < 0.3, dtype=np.float64)
+    return np.asarray(np.round(rng.random((images, 2, 8, 8)) / GRID) * GRID)
 
 
 def in_brian(network: IFNetwork, x: Array, task: Any = None) -> IFResult:
@@ -67,11 +67,9 @@ def in_brian(network: IFNetwork, x: Array, task: Any = None) -> IFResult:
 
 
 def assert_identical(one: IFResult, other: IFResult) -> None:
-    for a, b in zip(one.spikes, other.spikes, strict=True):
-        assert a.any()
-        np.testing.assert_array_equal(a, b)
-    for a, b in zip(one.counts, other.counts, strict=True):
-        np.testing.assert_array_equal(a, b)
+    assert all(spikes.any() for spikes in one.spikes)
+    for ours, theirs in zip((*one.spikes, *one.counts), (*other.spikes, *other.counts), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
     np.testing.assert_array_equal(one.readout, other.readout)
 
 
@@ -98,7 +96,7 @@ def test_a_task_may_change_while_an_image_is_shown_in_either_simulator(rng: np.r
         ours.spikes[2][2], snntorch.simulate(network, x[2:], STEPS, spikes=True, task=task[2:, 0]).spikes[2][0]
     )
     # The readout forgets the task before: from the switch on it is a sum over the steps since.
-    now = ours.spikes[5][0, 7:].astype(float) @ network.readout.weight.T + network.readout.bias
+    now: Array = ours.spikes[5][0, 7:].astype(float) @ network.readout.weight.T + network.readout.bias
     np.testing.assert_allclose(ours.readout[0, 7:], now.cumsum(0), atol=1e-12)
 
 
@@ -185,7 +183,10 @@ def dense(units: int, inputs: int, name: str = "layer 1") -> IFLayer:
             r"layer 1: gates must be \(0, 3\), got \(2, 3\)",
         ),
         (lambda: MaxPool("pool", (2, 2), (2, 2), gate="first"), "pool: gate must be one of count, potential"),
-        (lambda: IFNetwork((dense(3, 2),), dense(2, 3), reset="half"), "reset: must be subtract or zero"),
+        (
+            lambda: IFNetwork((dense(3, 2),), dense(2, 3), reset="half"),  # type: ignore[arg-type]
+            "reset: must be subtract or zero",
+        ),
         (lambda: IFLayer("empty", (), np.zeros(1), np.ones(1)), "empty: nothing drives it"),
     ],
 )

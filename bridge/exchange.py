@@ -1,0 +1,309 @@
+"""Networks, weights and spikes to and from the formats of others: what `ratespike bridge export` and `import` do.
+
+What there is to move is one of three things: a converted network (`spiking.network_file`), weights, or spikes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from bridge.files import auryn, sonata, sonata_network
+from bridge.files.edges import Edges
+from bridge.files.events import times_of
+from bridge.files.script import write_script
+from bridge.files.weights import read_weights, write_weights
+from foundation.errors import RatespikeError, UsageError
+from foundation.files import claim_folder, write_text
+from spiking import network_file
+from spiking.brian.integrate_and_fire import check_size, gate_places
+from spiking.integrate_and_fire import INPUT, IFLayer, IFNetwork, MaxPool
+from spiking.network_file import NetworkFile
+from spiking.run_file import read_configs, read_networks
+from spiking.stimuli import SpikeEvents
+from spiking.synapses import Array, Gain, Synapses, explicit
+
+MARKER = "README.txt"
+"""In a folder that was exported: what is in it."""
+
+
+def kind_of_file(path: Path) -> str:
+    """The kind that an HDF5 file of ours says it is; "" for any other file.
+
+    Raises:
+        RatespikeError: no such file.
+    """
+    if not path.is_file():
+        raise RatespikeError(f"{path}: " + ("is a folder, not a file" if path.is_dir() else "no such file"))
+    if not h5py.is_hdf5(path):
+        return ""
+    try:
+        with h5py.File(path, "r") as file:
+            kind = file.attrs.get("kind", "")
+    except Exception:  # a damaged file, of which its reader will say what is wrong with it
+        return ""
+    return kind if isinstance(kind, str) else ""
+
+
+# --- converted networks -----------------------------------------------------------------------------------------------
+def export_network(file: NetworkFile, form: str, out: Path, *, images: Array, steps: int = 32) -> None:
+    """Write a converted network.
+
+    npz: weights and biases by layer, one file (.npz or .h5). sonata: nodes and edges with their types, a folder.
+    auryn: one .wmat for each projection, a folder. brian2: a script (.py) with its data in a .h5 file beside it.
+
+    Args:
+        file: the network.
+        form: the format.
+        out: file or folder.
+        images: some for a script to show, (B, *input_shape).
+        steps: of each of them.
+
+    Raises:
+        UsageError: the format cannot hold the network, or `out` is not free or has another suffix.
+    """
+    network = file.network
+    match form:
+        case "npz":
+            _check_plain(network)
+            write_weights(out, layer_weights(network), {f"{name}/weight": "threshold" for name in _names(network)})
+        case "sonata":
+            _sonata(_projections(network), _sizes(network), out)
+        case "auryn":
+            _wmats(_projections(network), out)
+        case "brian2":
+            origin = file.origin.get("data", "")
+            title = f"A network{f' for {origin}' if origin else ''} of {len(network.neurons)} spiking layers"
+            write_script(out, network, images, steps=steps, title=title)
+        case _:
+            raise UsageError(f"format: a converted network goes to npz, sonata, auryn, brian2 or nir, not to {form}")
+
+
+def layer_weights(network: IFNetwork) -> dict[str, Array]:
+    """Weights and biases by "LAYER/weight" and "LAYER/bias"; several projections are "LAYER/1/weight", ..."""
+    found: dict[str, Array] = {}
+    for layer in (*network.neurons, network.readout):
+        for number, projection in enumerate(layer.projections):
+            inside = f"{layer.name}/{number}" if len(layer.projections) > 1 else layer.name
+            for each in projection.maps:
+                if isinstance(each, Gain):
+                    found[f"{inside}/gain"] = each.factor
+                elif hasattr(each, "weight"):
+                    found[f"{inside}/weight"] = each.weight
+        found[f"{layer.name}/bias"] = layer.bias
+    return found
+
+
+def with_weights(file: NetworkFile, weights: Mapping[str, Array]) -> NetworkFile:
+    """The network with other weights and biases, those that are given, by the names of `layer_weights`.
+
+    Raises:
+        UsageError: a name or a shape that the network has not.
+    """
+    known = layer_weights(file.network)
+    for name, values in weights.items():
+        if name not in known:
+            raise UsageError(f"{name}: the network has no such weights; it has {', '.join(known)}")
+        if values.shape != known[name].shape:
+            raise UsageError(f"{name}: has the shape {known[name].shape}, got {values.shape}")
+
+    def changed(layer: IFLayer) -> IFLayer:
+        if (weight := weights.get(f"{layer.name}/weight")) is not None:
+            layer = layer.with_weight(np.asarray(weight, dtype=np.float64))
+        bias = weights.get(f"{layer.name}/bias", layer.bias)
+        return replace(layer, bias=np.asarray(bias, dtype=np.float64))
+
+    layers = tuple(changed(layer) if isinstance(layer, IFLayer) else layer for layer in file.network.layers)
+    return replace(file, network=replace(file.network, layers=layers, readout=changed(file.network.readout)))
+
+
+def _check_plain(network: IFNetwork) -> None:
+    names = _names(network)
+    if len(set(names)) < len(names):
+        raise UsageError("npz: two layers have one name")
+
+
+def _names(network: IFNetwork) -> list[str]:
+    return [layer.name for layer in (*network.neurons, network.readout)]
+
+
+def word(name: str) -> str:
+    """A layer's name as a word: "layer 1, max-pool" is layer_1_max_pool."""
+    return re.sub(r"\W+", "_", name).strip("_") or "layer"
+
+
+def _population(network: IFNetwork, number: int) -> str:
+    if number == INPUT:
+        return "input"
+    return word((*network.layers, network.readout)[number].name)
+
+
+def _sizes(network: IFNetwork) -> dict[str, int]:
+    numbers = range(INPUT, len(network.layers) + 1)
+    return {_population(network, n): int(np.prod(network.shape_of(n))) for n in numbers}
+
+
+def _projections(network: IFNetwork) -> dict[str, tuple[str, str, Edges]]:
+    """Every projection by its name, synapse by synapse: source, target, synapses in units of the threshold."""
+    check_size(network)
+    found = {}
+    for number, layer in enumerate((*network.layers, network.readout)):
+        target, size = _population(network, number), int(np.prod(network.shapes[number]))
+        for place, source in enumerate(network.sources(number)):
+            shape = network.shape_of(source)
+            if isinstance(layer, MaxPool):
+                parts = gate_places(layer, shape)
+                synapses = Synapses(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+                synapses = synapses._replace(weight=np.ones(len(synapses.pre)))
+            else:
+                synapses = explicit(layer.projections[place].maps, shape)
+            below = _population(network, source)
+            edges = Edges(synapses.pre, synapses.post, synapses.weight, int(np.prod(shape)), size)
+            found[f"{below}_to_{target}"] = below, target, edges
+    return found
+
+
+def _sonata(projections: Mapping[str, tuple[str, str, Edges]], sizes: Mapping[str, int], out: Path) -> None:
+    claim_folder(out, MARKER)
+    sonata_network.write_nodes(out / "nodes.h5", sizes)
+    models = {name: ("virtual", "NULL") if name == "input" else ("point_neuron", "NULL") for name in sizes}
+    sonata_network.write_node_types(out / "node_types.csv", models)
+    populations = {
+        name: sonata_network.EdgePopulation(edges, source, target)
+        for name, (source, target, edges) in projections.items()
+    }
+    sonata_network.write_edges(out / "edges.h5", populations)
+    sonata_network.write_edge_types(out / "edge_types.csv", list(populations))
+    write_text(out / MARKER, "SONATA nodes and edges, written by ratespike. syn_weight is in units of the threshold.\n")
+
+
+def _wmats(projections: Mapping[str, tuple[str, str, Edges]], out: Path) -> None:
+    claim_folder(out, MARKER)
+    for name, (_, _, edges) in projections.items():
+        auryn.write_wmat(out / f"{name}.wmat", edges)
+    write_text(out / MARKER, "Auryn weight matrices, one for each projection, written by ratespike.\n")
+
+
+# --- runs of the spiking network --------------------------------------------------------------------------------------
+def export_run(path: Path, form: str, out: Path) -> None:
+    """Write spikes and final weights of a file of `ratespike spike network`, as SONATA or Auryn files, in a folder.
+
+    Several networks in a file are network_0, network_1, ...: part of the names.
+
+    Raises:
+        UsageError: another format, or `out` is not free.
+        RatespikeError: the file is damaged.
+    """
+    if form not in ("sonata", "auryn"):
+        raise UsageError(f"format: spikes go to sonata or auryn, not to {form}")
+    records, configs = read_networks(path), read_configs(path)
+    spikes: dict[str, SpikeEvents] = {}
+    weights: dict[str, tuple[str, str, Edges]] = {}
+    for number, (record, config) in enumerate(zip(records, configs, strict=True)):
+        suffix = f"_{number}" if len(records) > 1 else ""
+        steps = round(record.end / config.dt) + 1
+        for name in ("exc", "inh", "inputs"):
+            group = getattr(record, name)
+            if group.size:
+                step = np.rint(group.time / config.dt).astype(np.int64)
+                order = np.lexsort((group.unit, step))
+                spikes[name + suffix] = SpikeEvents(group.unit[order], step[order], group.size, config.dt, steps)
+        edges = Edges(record.pre, record.post, record.weights[-1], record.inputs.size, record.exc.size)
+        weights[f"inputs_to_exc{suffix}"] = f"inputs{suffix}", f"exc{suffix}", edges
+    claim_folder(out, MARKER)
+    if form == "auryn":
+        for name, events in spikes.items():
+            auryn.write_ras(out / f"{name}.ras", events)
+        for name, (_, _, edges) in weights.items():
+            auryn.write_wmat(out / f"{name}.wmat", edges)
+        write_text(out / MARKER, "Auryn spikes and weights, written by ratespike. Weights: units of the leak's.\n")
+        return
+    sonata.write_spikes(out / "spikes.h5", spikes)
+    populations = {
+        name: sonata_network.EdgePopulation(e, source, target) for name, (source, target, e) in weights.items()
+    }
+    sonata_network.write_nodes(out / "nodes.h5", {name: events.lines for name, events in spikes.items()})
+    sonata_network.write_edges(out / "edges.h5", populations)
+    sonata_network.write_edge_types(out / "edge_types.csv", list(populations))
+    write_text(out / MARKER, "SONATA spikes and edges, written by ratespike. syn_weight: units of the leak's.\n")
+
+
+# --- from others ------------------------------------------------------------------------------------------------------
+def import_auryn(path: Path, out: Path, *, dt: float | None) -> str:
+    """A .wmat file becomes weights (.npz, .h5), a .ras file SONATA spikes (.h5), any other a rate for `--rates` (.npz).
+
+    Returns what was there, in words.
+
+    Raises:
+        UsageError: spikes without `dt` (s).
+        RatespikeError: the file is damaged.
+    """
+    if path.suffix == ".wmat":
+        edges = auryn.read_wmat(path)
+        _write_edges(out, {path.stem: edges})
+        return f"{len(edges):,} synapses, {edges.n_pre} to {edges.n_post}"
+    if path.suffix == ".ras":
+        events = auryn.read_ras(path, dt=_needed(dt))
+        sonata.write_spikes(out, {word(path.stem): events})
+        return f"{len(events.step):,} spikes of {events.lines} neurons in {events.duration:g} s"
+    trace = auryn.read_rate_trace(path)
+    write_weights(out, {"rates": trace.values[None], "interval": np.array(trace.interval)})
+    return f"a rate of {len(trace.values)} samples, {trace.interval:g} s apart"
+
+
+def import_sonata(path: Path, out: Path, *, dt: float | None) -> str:
+    """Edges become weights (.npz, .h5); spikes become Auryn's .ras, if there is one population of them.
+
+    Returns what was there, in words.
+
+    Raises:
+        UsageError: spikes without `dt` (s), or of several populations.
+        RatespikeError: the file is damaged, or holds neither.
+    """
+    if not path.is_file():
+        raise RatespikeError(f"{path}: no such file")
+    spikes = False
+    if h5py.is_hdf5(path):
+        with h5py.File(path, "r") as file:
+            spikes = "spikes" in file
+    if not spikes:
+        edges = {name: population.edges for name, population in sonata_network.read_edges(path).items()}
+        _write_edges(out, edges)
+        return ", ".join(f"{name}: {len(each):,} synapses" for name, each in edges.items())
+    found = sonata.read_spikes(path, dt=_needed(dt))
+    if len(found) != 1:
+        raise UsageError(f"{path}: has {len(found)} populations of spikes; Auryn's files hold one")
+    (events,) = found.values()
+    auryn.write_ras(out, events)
+    return (
+        f"{len(events.step):,} spikes of {events.lines} neurons, the last at {float(times_of(events)[-1:].sum()):g} s"
+    )
+
+
+def _needed(dt: float | None) -> float:
+    if dt is None:
+        raise UsageError("--dt: say how long a step of the simulation is, in s, to read spikes")
+    return dt
+
+
+def _write_edges(out: Path, edges: Mapping[str, Edges]) -> None:
+    arrays: dict[str, Array] = {}
+    for name, each in edges.items():
+        part = {"pre": each.pre, "post": each.post, "weight": each.weight, "shape": np.array([each.n_post, each.n_pre])}
+        arrays |= {f"{name}/{key}": values for key, values in part.items()}
+        if each.delay is not None:
+            arrays[f"{name}/delay"] = each.delay
+    write_weights(out, arrays, {name: "s" for name in arrays if name.endswith("/delay")})
+
+
+def import_weights(path: Path, network: Path, out: Path) -> str:
+    """Weights by layer (.npz, .h5) into a converted network; returns which, in words."""
+    file = network_file.load_file(network)
+    weights = {name: np.asarray(values, dtype=np.float64) for name, values in read_weights(path).items()}
+    with_weights(file, weights).save(out)
+    return f"{len(weights)} arrays: {', '.join(weights)}"
