@@ -21,6 +21,7 @@ from ratenets.run_folder import run_files
 from spiking.integrate_and_fire import IFNetwork, IFResult, Simulator, Stimulus
 from spiking.network_file import NetworkFile, load_file
 
+from .bridge_compare import compare
 from .bridge_files import export_command, import_command
 from .bridge_learn import learn
 from .options import build_config, config_options, device_option, flag_values, root_option
@@ -205,6 +206,7 @@ def _curve(accuracy: list[float]) -> str:
     return ", ".join(f"{100 * accuracy[t - 1]:.2f} % (T = {t})" for t in steps)
 
 
+command.add_command(compare)
 command.add_command(learn)
 command.add_command(export_command)
 command.add_command(import_command)

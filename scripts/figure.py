@@ -103,6 +103,12 @@ FIGURES = {
         "test images by class and by what the network says",
         "a file pictures.npz of `ratespike deep hebbian`",
     ),
+    "plasticity": Recipe(
+        "bridge.levels.results:read_results",
+        "bridge.levels.plots:plasticity",
+        "rate against spiking plasticity: the ladder, its controls, sweeps, learning on",
+        "a file comparison.json of `ratespike bridge compare`",
+    ),
     "augmentations": Recipe(
         "ratenets.sequences.plots:read_views",
         "ratenets.sequences.plots:augmentations",
