@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from bridge.conversion import ConversionConfig, convert_network
+from bridge.exchange import kind_of_file
 from bridge.report import ConversionReport, simulate_and_report
 from bridge.runs import Trials, open_run, plain_trials, trials_of
 from foundation.errors import UsageError
@@ -18,6 +20,7 @@ from foundation.files import check_target, write_json
 from foundation.seeds import numpy_generator
 from ratenets.run import RunConfig
 from ratenets.run_folder import run_files
+from spiking import network_file
 from spiking.integrate_and_fire import IFNetwork, IFResult, Simulator, Stimulus
 from spiking.network_file import NetworkFile, load_file
 
@@ -121,13 +124,16 @@ def simulate(
     seed: int,
     json_file: Path | None,
 ) -> None:
-    """Run the converted network in FILE on a dataset: accuracy against time steps, and every layer's report."""
+    """Run the converted network in FILE on a dataset: accuracy against time steps, and every layer's report.
+
+    FILE is one of `bridge convert`, or a NIR file of layers of integrate-and-fire neurons.
+    """
     _check(steps, [json_file], [file])
     _check_number("--images", images)
     if backend == "brian2" and device != "cpu":
         raise UsageError("--device: Brian2 runs on the cpu; take --backend snntorch for a GPU")
     simulator = _simulator(backend, device, precision)
-    content = load_file(file)
+    content = _content(file)
     trials = _trials(content, data, root, device).first(images)
     generator = numpy_generator(seed, "input spikes")
     report = simulate_and_report(
@@ -138,6 +144,20 @@ def simulate(
         more = {"accuracy": report.spiking_accuracy, "spikes_per_image": spikes}
         write_json(json_file, {**report.to_json(), **more})
     _say(report, data=data or content.origin.get("data", "digits"))
+
+
+def _content(file: Path) -> NetworkFile:
+    """A converted network, or a NIR file of one."""
+    if kind_of_file(file) == network_file.KIND or not h5py.is_hdf5(file):
+        return load_file(file)
+    with h5py.File(file, "r") as found:
+        of_nir = "node" in found
+    if not of_nir:
+        return load_file(file)
+    from bridge.nir.converted import network_of  # nir is not needed for anything else
+    from bridge.nir.files import read_nir
+
+    return network_of(read_nir(file))
 
 
 def _trials(content: NetworkFile, data: str | None, root: Path | None, device: str) -> Trials:
