@@ -98,6 +98,13 @@ def test_the_learning_rate_is_such_that_weights_move_as_far_as_asked(frames: Ten
         )
 
 
+@pytest.mark.parametrize("reading", ["current", "conductance"])
+def test_a_layer_learns_on_every_device(reading: str, each_device: str, frames: Tensor, file: NetworkFile) -> None:
+    config = replace(QUICK, reading=reading, eta=1e-6)
+    one, other = learn_layer(file, 1, frames, config), learn_layer(file, 1, frames, config, device=each_device)
+    assert one.cosine(other) > 0.99
+
+
 def test_bounds_hold_in_the_current_reading(frames: Tensor, file: NetworkFile) -> None:
     learned = learn_layer(file, 1, frames, replace(QUICK, change=0.3, w_max=0.1))
     assert np.abs(learned.after).max() <= 0.1

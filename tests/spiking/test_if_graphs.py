@@ -83,6 +83,14 @@ def test_on_a_dyadic_grid_every_spike_is_identical(
     assert_identical(snntorch.simulate(network, x, STEPS, spikes=True), in_brian(network, x))
 
 
+@pytest.mark.parametrize("gate", ["count", "potential"])
+def test_every_device_gives_the_same_spikes(gate: str, each_device: str, rng: np.random.Generator) -> None:
+    network, x = network_of(rng, gate, tasks=2), stimulus_of(rng, "analog")
+    task = np.array([0, 1, 0])
+    here = snntorch.simulate(network, x, STEPS, spikes=True, task=task)
+    assert_identical(here, snntorch.simulate(network, x, STEPS, spikes=True, task=task, device=each_device))
+
+
 def test_a_task_may_change_while_an_image_is_shown_in_either_simulator(rng: np.random.Generator) -> None:
     network, x = network_of(rng, tasks=2), stimulus_of(rng, "analog")
     task = np.repeat([[0], [1], [0]], STEPS, axis=1)

@@ -201,6 +201,14 @@ def test_on_a_dyadic_grid_both_simulators_give_identical_spikes(name: str, rng: 
     np.testing.assert_array_equal(in_brian.simulate(graph, x, DT, batch_size=2).output, one.output)
 
 
+@pytest.mark.parametrize("name", GRAPHS)
+def test_every_device_gives_the_same_spikes(name: str, each_device: str, rng: np.random.Generator) -> None:
+    graph = GRAPHS[name](rng)
+    x = spikes_for(graph, rng)
+    here, there = in_torch.simulate(graph, x, DT), in_torch.simulate(graph, x, DT, device=each_device)
+    np.testing.assert_array_equal(here.output, there.output)
+
+
 def test_the_definition_step_by_step(rng: np.random.Generator) -> None:
     """The recurrent graph in plain numpy: recurrent spikes arrive a step later, others in the same step."""
     graph = recurrent(rng)
