@@ -60,7 +60,8 @@ def maps(draw: st.DrawFn) -> tuple[list[Map], Shape]:
 
 def in_torch(found: Sequence[Map], x: np.ndarray) -> np.ndarray:
     modules = nn.Sequential(*(module_of(each, torch.float64) for each in found))
-    return modules(torch.from_numpy(x)[None]).detach().numpy()[0]
+    found: np.ndarray = modules(torch.from_numpy(x)[None]).detach().numpy()[0]
+    return found
 
 
 @given(maps(), st.integers(0, 100))
