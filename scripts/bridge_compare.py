@@ -13,6 +13,7 @@ from bridge.files.weights import read_weights
 from bridge.learning.part import part_of
 from bridge.levels import Layer, LevelsConfig, compare_levels, images_layer, paper_layer, rates_layer
 from bridge.levels.learning import learn_both
+from bridge.levels.parts import parts_of
 from bridge.levels.plots import plasticity
 from bridge.levels.results import report, results_of, table, write_results
 from bridge.levels.sweeps import sweep
@@ -47,6 +48,7 @@ MARKER = "comparison.json"
 @click.option("--frame", type=float, default=0.1, show_default=True, help="images: duration of a frame, in s")
 @config_options(LevelsConfig)
 @click.option("--sweeps/--no-sweeps", default=True, show_default=True, help="against rate, duration and step, too")
+@click.option("--parts/--no-parts", default=True, show_default=True, help="what the units' own spikes add, too")
 @click.option("--learning/--no-learning", default=True, show_default=True, help="then let both levels learn")
 @root_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="folder for report, numbers and figures")
@@ -62,6 +64,7 @@ def compare(
     views_each: int,
     frame: float,
     sweeps: bool,
+    parts: bool,
     learning: bool,
     root: Path | None,
     out: Path,
@@ -91,6 +94,7 @@ def compare(
         ladder,
         sweep(made, config) if sweeps else None,
         learn_both(ladder) if learning else None,
+        parts_of(ladder) if parts else None,
     )
     write_results(out / MARKER, found)
     save(plasticity([found]), out / "plasticity.png")

@@ -27,6 +27,7 @@ class LevelsConfig:
     beta: float = setting(20.0, "current reading: steepness of the surrogate derivative, per threshold")
     shuffles: int = setting(5, "shufflings of the inputs in time, for the control")
     block: float = setting(0.05, "duration of what is shuffled, in s")
+    settle: float = setting(0.5, "time at the start that does not count, in s: units begin at rest")
     seed: int = setting(0, "of wiring, spikes and shufflings")
 
     def __post_init__(self) -> None:
@@ -37,10 +38,10 @@ class LevelsConfig:
         for name in ("dt", "delay", "unit_rate", "beta", "block"):
             if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
                 raise UsageError(f"{name}: must be positive, got {getattr(self, name)}")
-        for name in ("delta_t", "lambda_", "delta"):
+        for name in ("delta_t", "lambda_", "delta", "settle"):
             if not (getattr(self, name) >= 0 and math.isfinite(getattr(self, name))):
                 raise UsageError(f"{name}: must not be negative, got {getattr(self, name)}")
-        for name in ("delay", "delta_t", "block"):
+        for name in ("delay", "delta_t", "block", "settle"):
             whole_steps(name, getattr(self, name), self.dt)
 
     def neuron(self, r_max: float) -> CurrentNeuron:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.comparison import cosine
+from bridge.levels.agreement import MEASURES, Agreement, agreement_of, by_number
 from bridge.levels.config import LevelsConfig
 from bridge.levels.material import Layer
 from bridge.levels.neurons import Curve, arriving, drive_of, filtered_drive, measured_curve, simulate
@@ -29,9 +29,6 @@ from spiking.parameters import whole_steps
 
 Floats = NDArray[np.float64]
 RUNGS = ("rate", "synapse", "rule's filters", "Poisson input", "spiking unit", "inhibition")
-
-
-MEASURES = ("to_first", "to_before", "pearson", "ceiling", "shuffled", "other", "shuffled_pearson", "other_pearson")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,32 +49,6 @@ class Rung:
         """Over the realisations, (M, N)."""
         found: Floats = self.updates[term].mean(0)
         return found
-
-
-@dataclass(frozen=True, eq=False)
-class Agreement:
-    """Of one term at one rung; by unit (M,), and over all synapses.
-
-    Attributes:
-        to_first: cosine to the first rung.
-        to_before: cosine to the rung before.
-        pearson: correlation with the first rung.
-        ceiling: what noise allows: sqrt(2 c / (1 + c)) from the cosine c of two halves; 1 where nothing is drawn.
-        shuffled: control, cosine to the rate rule with its inputs shuffled in time.
-        other: control, cosine to another unit's update by the rate rule.
-        shuffled_pearson, other_pearson: the same controls, as correlations: what units share is taken out.
-        overall: `to_first`, `to_before`, `pearson`, `ceiling`, over all synapses at once.
-    """
-
-    to_first: Floats
-    to_before: Floats
-    pearson: Floats
-    ceiling: Floats
-    shuffled: Floats
-    other: Floats
-    shuffled_pearson: Floats
-    other_pearson: Floats
-    overall: dict[str, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,16 +89,11 @@ class Ladder:
             for found in (self.agreement[rung.name][term],)
         ]
 
-    def by_realisations(self, term: str = "LPL") -> dict[int, tuple[float, float]]:
-        """For 1, 2, 4, ... realisations: the last rung's overall cosine to the first, and its ceiling."""
-        first, last = self.rungs[0].mean(term), self.rungs[-1].updates[term]
-        found = {}
-        number = 2
-        while number <= len(last):
-            part = last[:number]
-            found[number] = (flat_cosine(part.mean(0), first), ceiling_of(part)[1])
-            number *= 2
-        return found
+    def by_realisations(self, term: str = "LPL") -> list[list[float]]:
+        """For 2, 4, 8, ... realisations: how many, the last rung's correlation over all synapses with the first, and
+        its ceiling.
+        """
+        return by_number(self.rungs[-1].updates[term], self.rungs[0].mean(term), self.part.weights != 0)
 
 
 def compare_levels(layer: Layer, config: LevelsConfig | None = None) -> Ladder:
@@ -148,12 +114,14 @@ def compare_levels(layer: Layer, config: LevelsConfig | None = None) -> Ladder:
     rungs += [climb.poisson(), climb.spiking(recurrent=False)]
     if layer.inhibition is not None:
         rungs.append(climb.spiking(recurrent=True))
-    shuffled = climb.shuffled()
+    shuffled, exists = climb.shuffled(), climb.layer.weights != 0
     agreement = {}
     for number, rung in enumerate(rungs):
         before = rungs[max(number - 1, 0)]
         agreement[rung.name] = {
-            term: _agreement(rung.updates[term], rungs[0].mean(term), before.mean(term), [s[term] for s in shuffled])
+            term: agreement_of(
+                rung.updates[term], rungs[0].mean(term), before.mean(term), [s[term] for s in shuffled], exists
+            )
             for term in TERMS
         }
     return Ladder(layer, config, rungs, agreement, climb.curve, climb.units)
@@ -166,7 +134,8 @@ class _Climb:
         self.config = config
         self.rule = config.rule(layer.reading, layer.delta_t)
         self.synapse = Synapse(self.rule, config.dt)
-        least = self.synapse.delays[1] * 4
+        self.since = whole_steps("settle", config.settle, config.dt)
+        least = self.since + 2 * self.synapse.delays[1]
         if len(layer.stimulus.values) < least:
             raise UsageError(
                 f"stimulus: must last {least * config.dt:g} s or more, lasts {layer.stimulus.duration:g} s"
@@ -188,7 +157,7 @@ class _Climb:
             a = filtered_drive(self.layer, self.config, arriving(self.layer.weights, x, self.synapse.delays[0]))
         z = self.curve.f(a)
         updates = self._updates(self.rates * self.config.dt, self.curve.slope(a), z * self.config.dt, filtered)
-        return Rung(RUNGS[synapse + filtered], {k: v[None] for k, v in updates.items()}, z.mean(0))
+        return Rung(RUNGS[synapse + filtered], {k: v[None] for k, v in updates.items()}, z[self.since :].mean(0))
 
     def shuffled(self) -> list[dict[str, Floats]]:
         """The control: the first rung with blocks of the inputs in another order than the units saw."""
@@ -213,7 +182,7 @@ class _Climb:
             a = filtered_drive(self.layer, self.config, arriving(self.layer.weights, x, self.synapse.delays[0]))
             z = self.curve.f(a)
             found.append(self._updates(x, self.curve.slope(a), z * self.config.dt, filtered=True))
-            rates.append(z.mean(0))
+            rates.append(z[self.since :].mean(0))
         return Rung(RUNGS[3], _stacked(found), np.mean(rates, axis=0))
 
     def spiking(self, *, recurrent: bool) -> Rung:
@@ -225,7 +194,7 @@ class _Climb:
         label = f"{config.realisations} realisations{', inhibition' if recurrent else ''}"
         inhibition = self.layer.inhibition if recurrent else None
         spikes, factors = simulate(self.layer, config, self.rule, drive, inhibition, label)
-        mean = spikes.mean((0, 1)) / config.dt
+        mean = spikes[self.since :].mean((0, 1)) / config.dt
         found = [
             self._updates(
                 self._spikes(n), factors[:, n].astype(float), spikes[:, n].astype(float), filtered=True, mean=mean
@@ -237,8 +206,8 @@ class _Climb:
     def _updates(
         self, x: Floats, factor: Floats, z: Floats, filtered: bool, mean: Floats | None = None
     ) -> dict[str, Floats]:
-        level = z.mean(0) / self.config.dt if mean is None else mean
-        return self.synapse.updates(x, factor, z, level, filtered=filtered)
+        level = z[self.since :].mean(0) / self.config.dt if mean is None else mean
+        return self.synapse.updates(x, factor, z, level, filtered=filtered, since=self.since)
 
     def _spikes(self, number: int) -> Floats:
         """Input spikes of a realisation, (T, N), the same whenever they are asked for."""
@@ -258,43 +227,3 @@ def _part(layer: Layer, units: NDArray[np.int64]) -> Layer:
 
 def _stacked(found: list[dict[str, Floats]]) -> dict[str, Floats]:
     return {term: np.stack([each[term] for each in found]) for term in found[0]}
-
-
-def flat_cosine(one: Floats, other: Floats) -> float:
-    """The cosine over all synapses at once."""
-    return float(cosine(one.ravel(), other.ravel()))
-
-
-def ceiling_of(updates: Floats) -> tuple[Floats, float]:
-    """The noise ceiling by unit and over all synapses, from (R, M, N)."""
-    if len(updates) == 1:
-        return np.ones(updates.shape[1]), 1.0
-    halves = updates[::2].mean(0), updates[1::2].mean(0)
-    by_unit = np.maximum(cosine(*halves), 0)
-    whole = max(flat_cosine(*halves), 0.0)
-    return np.sqrt(2 * by_unit / (1 + by_unit)), float(np.sqrt(2 * whole / (1 + whole)))
-
-
-def _agreement(updates: Floats, first: Floats, before: Floats, shuffled: list[Floats]) -> Agreement:
-    mean = updates.mean(0)
-    ceiling, whole = ceiling_of(updates)
-
-    def centred(values: Floats) -> Floats:
-        return np.asarray(values - values.mean(-1, keepdims=True))
-
-    return Agreement(
-        to_first=cosine(mean, first),
-        to_before=cosine(mean, before),
-        pearson=cosine(centred(mean), centred(first)),
-        ceiling=ceiling,
-        shuffled=np.mean([cosine(mean, control) for control in shuffled], axis=0),
-        other=cosine(mean, np.roll(first, 1, axis=0)),
-        shuffled_pearson=np.mean([cosine(centred(mean), centred(control)) for control in shuffled], axis=0),
-        other_pearson=cosine(centred(mean), centred(np.roll(first, 1, axis=0))),
-        overall={
-            "to_first": flat_cosine(mean, first),
-            "to_before": flat_cosine(mean, before),
-            "pearson": float(np.corrcoef(mean.ravel(), first.ravel())[0, 1]),
-            "ceiling": whole,
-        },
-    )

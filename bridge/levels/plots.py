@@ -18,13 +18,15 @@ LEVEL_COLOURS = {"before": GREY, "rate": SKY, "spiking": VERMILLION}
 def plasticity(runs: list[dict[str, Any]]) -> Figure:
     """The ladder and what surrounds it, of one comparison."""
     results = runs[0]
-    figure, axes = panels(2, 3, width=3.3, height=2.9)
+    figure, axes = panels(2, 4, width=3.2, height=2.9)
     _ladder(axes[0], results)
     _units(axes[1], results)
     _curve(axes[2], results)
-    _realisations(axes[3], results)
-    _sweeps(axes[4], results)
-    _learned(axes[5], results)
+    _parts(axes[3], results)
+    _sizes(axes[4], results)
+    _realisations(axes[5], results)
+    _sweeps(axes[6], results)
+    _learned(axes[7], results)
     letter(axes)
     return figure
 
@@ -38,10 +40,8 @@ def _ladder(axis: Axes, results: dict[str, Any]) -> None:
     x = np.arange(len(rungs))
     for term in ("predictive", "Hebbian", "LPL"):
         axis.plot(x, _medians(results, term, "pearson"), color=COLOURS[term], marker="o", ms=4, label=term)
-        axis.plot(x[1:], _medians(results, term, "to_before")[1:], color=COLOURS[term], ls=":", lw=1)
-    ceiling = np.min([_medians(results, term, "ceiling") for term in ("predictive", "Hebbian", "LPL")], axis=0)
-    axis.plot(x, ceiling, color=GREY, lw=1.5, label="noise ceiling")
-    axis.plot([], [], color=BLACK, ls=":", lw=1, label="cosine, rung before")
+        axis.plot(x, _medians(results, term, "pearson_ceiling"), color=COLOURS[term], ls="--", lw=1)
+    axis.plot([], [], color=BLACK, ls="--", lw=1, label="noise ceiling")
     axis.axhline(0, color=BLACK, lw=0.6)
     axis.set_xticks(x, [rung.replace(" ", "\n") for rung in rungs], fontsize=7)
     axis.set(ylabel="correlation with the rate rule", ylim=(-0.65, 1.08))
@@ -52,7 +52,7 @@ def _units(axis: Axes, results: dict[str, Any]) -> None:
     last = results["agreement"][results["rungs"][-1]]
     groups = {
         "pearson": ("agreement", BLUE),
-        "ceiling": ("noise ceiling", BLACK),
+        "pearson_ceiling": ("noise ceiling", BLACK),
         "shuffled_pearson": ("inputs shuffled", ORANGE),
         "other_pearson": ("another unit", GREY),
     }
@@ -93,15 +93,43 @@ def _curve(axis: Axes, results: dict[str, Any]) -> None:
     axis.set_ylim(0, 1.35 * float(curve["rate"].max()))
 
 
+def _parts(axis: Axes, results: dict[str, Any]) -> None:
+    if not results["parts"]:
+        axis.set(title="not in parts", xticks=[], yticks=[])
+        return
+    terms = ("predictive", "Hebbian", "LPL")
+    colours = {"locked": BLUE, "own spikes": VERMILLION, "pairs": GREY}
+    for place, (name, colour) in enumerate(colours.items()):
+        shares = [100 * results["parts"][term]["projections"][name] for term in terms]
+        label = "follows the stimulus" if name == "locked" else name
+        axis.bar(np.arange(len(terms)) + 0.27 * (place - 1), shares, 0.25, color=colour, label=label)
+    axis.axhline(0, color=BLACK, lw=0.6)
+    low, high = axis.get_ylim()
+    axis.set_xticks(range(len(terms)), terms)
+    axis.set(ylabel="share of the spiking update (%)", ylim=(low, high + 0.35 * (high - low)))
+    axis.legend(loc="upper center", fontsize=7)
+
+
+def _sizes(axis: Axes, results: dict[str, Any]) -> None:
+    sizes = list(results["sizes"].values())
+    x = np.arange(len(sizes))
+    ratio = [of["predictive"] / max(of["Hebbian"], 1e-300) for of in sizes]
+    axis.plot(x, ratio, color=BLACK, marker="o", ms=4)
+    axis.axhline(1, color=GREY, lw=0.8)
+    axis.set_yscale("log")
+    axis.set_xticks(x, [rung.replace(" ", "\n") for rung in results["sizes"]], fontsize=7)
+    axis.set(ylabel="size, predictive over Hebbian term")
+
+
 def _realisations(axis: Axes, results: dict[str, Any]) -> None:
     for term in ("predictive", "Hebbian", "LPL"):
-        number, cosine, ceiling = np.array(results["realisations"][term]).T
-        axis.plot(number, cosine, color=COLOURS[term], marker="o", ms=4, label=term)
+        number, correlation, ceiling = np.array(results["realisations"][term]).T
+        axis.plot(number, correlation, color=COLOURS[term], marker="o", ms=4, label=term)
         axis.plot(number, ceiling, color=COLOURS[term], ls="--", lw=1)
     axis.plot([], [], color=BLACK, ls="--", lw=1, label="noise ceiling")
     axis.set_xscale("log", base=2)
     axis.set_xticks(number, [f"{n:.0f}" for n in number])
-    axis.set(xlabel="realisations", ylabel="cosine, all synapses", ylim=(min(0, axis.get_ylim()[0]), 1.35))
+    axis.set(xlabel="realisations", ylabel="correlation, all synapses", ylim=(min(0, axis.get_ylim()[0]), 1.35))
     axis.legend(loc="upper center", ncols=2, fontsize=7)
 
 
@@ -141,7 +169,8 @@ def _learned(axis: Axes, results: dict[str, Any]) -> None:
         axis.bar(x, [found["readout"][level] or 0.0 for level in LEVEL_COLOURS], color=list(LEVEL_COLOURS.values()))
         axis.set_xticks(x, list(LEVEL_COLOURS))
         axis.set(ylabel="readout of the inputs, $R^2$")
-    axis.set_title(f"learning on: cosine of changes {found['overall']:.2f}")
+    text = f"learning on: cosine of changes {found['overall']:.2f}"
+    axis.text(0.99, 0.82, text, ha="right", va="top", fontsize=7, transform=axis.transAxes)
     if selectivity:
-        axis.set_ylim(0, 1.3 * max(map(max, selectivity.values())))
+        axis.set_ylim(0, 1.45 * max(map(max, selectivity.values())))
         axis.legend(loc="upper center", ncols=3, fontsize=7)

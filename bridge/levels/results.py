@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from bridge.levels.ladder import MEASURES, Ladder
+from bridge.levels.agreement import MEASURES
+from bridge.levels.ladder import Ladder
 from bridge.levels.learning import Learned
+from bridge.levels.parts import NAMES, Parts
 from bridge.levels.rule import TERMS
 from foundation.files import write_json
 from foundation.json_files import read_json
@@ -21,9 +23,13 @@ Results = dict[str, Any]
 
 
 def results_of(
-    ladder: Ladder, sweeps: Mapping[str, list[dict[str, float]]] | None = None, learned: Learned | None = None
+    ladder: Ladder,
+    sweeps: Mapping[str, list[dict[str, float]]] | None = None,
+    learned: Learned | None = None,
+    parts: Mapping[str, Parts] | None = None,
 ) -> Results:
     """All numbers, plain: lists and floats by name."""
+    exists = ladder.part.weights != 0
     curve = ladder.curve
     return {
         "kind": KIND,
@@ -33,6 +39,7 @@ def results_of(
         "seconds": ladder.layer.stimulus.duration,
         "units": len(ladder.units),
         "inputs": ladder.layer.weights.shape[1],
+        "synapses": int(exists.sum()),
         "config": asdict(ladder.config),
         "rungs": [rung.name for rung in ladder.rungs],
         "rates": {rung.name: rung.rates.tolist() for rung in ladder.rungs},
@@ -46,12 +53,19 @@ def results_of(
             }
             for rung, terms in ladder.agreement.items()
         },
-        "realisations": {term: [[n, *values] for n, values in ladder.by_realisations(term).items()] for term in TERMS},
+        "sizes": {
+            rung.name: {term: float(np.linalg.norm(rung.mean(term)[exists])) for term in TERMS} for rung in ladder.rungs
+        },
+        "realisations": {term: ladder.by_realisations(term) for term in TERMS},
         "curve": {
             "drive": curve.drive.tolist(),
             "rate": curve.rate.tolist(),
             "slope": curve.slopes.tolist(),
             "surrogate": curve.surrogate.tolist(),
+        },
+        "parts": {
+            term: {"projections": of.projections(), "sizes": of.sizes(), "agreement": of.agreement()}
+            for term, of in (parts or {}).items()
         },
         "sweeps": dict(sweeps or {}),
         "learned": None if learned is None else _learned(learned, ladder.layer.group_names),
@@ -88,7 +102,10 @@ def read_results(path: Path) -> list[Results]:
 
 def _checked(found: Results) -> Results:
     """What a figure draws is there, and of numbers."""
+    for of in found["parts"].values():
+        [float(of["projections"][name]) for name in NAMES]
     for rung in found["rungs"]:
+        [float(found["sizes"][rung][term]) for term in TERMS]
         np.asarray(found["rates"][rung], dtype=float).mean()
         for term in TERMS:
             of = found["agreement"][rung][term]
@@ -119,15 +136,16 @@ def _without_nan(value: Any) -> Any:
 def table(results: Results, term: str) -> str:
     """The ladder of one term as a Markdown table; medians over units."""
     lines = [
-        "| rung | cosine to the rung before | to the first | correlation with the first | ceiling "
+        "| rung | cosine to the first | ceiling | correlation with the first | ceiling | with the rung before "
         "| shuffled: cosine, correlation | other unit: cosine, correlation | rate (Hz) |",
-        "|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for rung in results["rungs"]:
         found = results["agreement"][rung][term]
         m = {key: float(np.median(found[key])) for key in MEASURES}
         lines.append(
-            f"| {rung} | {m['to_before']:.2f} | {m['to_first']:.2f} | {m['pearson']:.2f} | {m['ceiling']:.2f} "
+            f"| {rung} | {m['to_first']:.2f} | {m['ceiling']:.2f} | {m['pearson']:.2f} | {m['pearson_ceiling']:.2f} "
+            f"| {m['pearson_before']:.2f} "
             f"| {m['shuffled']:.2f}, {m['shuffled_pearson']:.2f} | {m['other']:.2f}, {m['other_pearson']:.2f} "
             f"| {float(np.mean(results['rates'][rung])):.1f} |"
         )
@@ -135,9 +153,9 @@ def table(results: Results, term: str) -> str:
 
 
 def where_lost(results: Results, term: str) -> tuple[str, float]:
-    """The rung at which a term agrees least with the rung before, and how much (median cosine)."""
+    """The rung at which a term agrees least with the rung before, and how much (median correlation)."""
     rungs = results["rungs"][1:]
-    values = [float(np.median(results["agreement"][rung][term]["to_before"])) for rung in rungs]
+    values = [float(np.median(results["agreement"][rung][term]["pearson_before"])) for rung in rungs]
     least = int(np.argmin(values))
     return rungs[least], values[least]
 
@@ -147,7 +165,8 @@ def report(results: Results, figures: tuple[str, ...]) -> str:
     config = results["config"]
     parts = [
         f"# Rate against spiking plasticity: {results['stimulus']}",
-        f"{results['units']} units with {results['inputs']} inputs, {results['reading']} reading, "
+        f"{results['units']} units with {results['inputs']} inputs ({results['synapses']} synapses), "
+        f"{results['reading']} reading, "
         f"{results['seconds']:g} s of stimulus in steps of {1e3 * config['dt']:g} ms, {config['realisations']} "
         "realisations; weights frozen. A cosine is that of a unit's updates at two rungs of the ladder; a correlation "
         "has what all inputs share taken out. Medians over units.",
@@ -159,12 +178,34 @@ def report(results: Results, figures: tuple[str, ...]) -> str:
         parts += [
             f"## {'All terms together' if term == 'LPL' else term.capitalize() + ' term'}",
             table(results, term),
-            f"Most is lost at '{rung}' (cosine {value:.2f} to the rung before). Over all synapses, the last rung's "
-            f"cosine to the rate rule is {last['to_first']:.2f}, its ceiling {last['ceiling']:.2f}.",
+            f"Most is lost at '{rung}' (correlation {value:.2f} with the rung before). Over all synapses, the last "
+            f"rung's cosine to the rate rule is {last['to_first']:.2f} (ceiling {last['ceiling']:.2f}), its "
+            f"correlation {last['pearson']:.2f} (ceiling {last['pearson_ceiling']:.2f}).",
         ]
+    if results["parts"]:
+        parts += ["## What the unit's spikes add", _parts_text(results)]
     if results["learned"]:
         parts += ["## Learning on", _learning_text(results["learned"])]
     return "\n\n".join(parts) + "\n"
+
+
+def _parts_text(results: Results) -> str:
+    """The spiking unit's update in parts, and how the terms weigh against each other."""
+    lines = [
+        "The spiking unit's update (without inhibition), in per cent: what follows the stimulus, and is all that a "
+        "rate rule can see; what a unit's derivative and error share because both know of its own spikes; what pairs "
+        "of input and output spikes add. Cosine: of the first part to the rate rule behind the same filters.",
+        "| term | stimulus | own spikes | pairs | cosine |",
+        "|---|---|---|---|---|",
+    ]
+    for term, of in results["parts"].items():
+        shares = " | ".join(f"{100 * of['projections'][name]:.0f}" for name in NAMES)
+        lines.append(f"| {term} | {shares} | {of['agreement']['locked']:.2f} |")
+    weighs = ", ".join(
+        f"{rung} {sizes['predictive'] / sizes['Hebbian']:.2g}" for rung, sizes in results["sizes"].items()
+    )
+    ratio = f"Size of the predictive term, relative to the Hebbian: {weighs}."
+    return "\n\n".join([lines[0], "\n".join(lines[1:]), ratio])
 
 
 def _learning_text(found: Results) -> str:

@@ -56,7 +56,9 @@ class Synapse:
     def updates(
         self, x: Floats, factor: Floats, z: Floats, mean: Floats, *, filtered: bool, since: int = 0
     ) -> dict[str, Floats]:
-        """The mean update of each term, (M, N) per second and per unit of eta.
+        """The sum of each term over the steps, (M, N) per second.
+
+        A weight changes by eta / T times it, T being the steps between two updates of the rule.
 
         Args:
             x: (T, N), input spikes per step, actual or expected.

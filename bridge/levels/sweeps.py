@@ -57,9 +57,9 @@ def _each(values: Sequence[float], make: Any) -> list[dict[str, float]]:
 
 
 def summary(ladder: Ladder, rung: str) -> dict[str, float]:
-    """Of every term at a rung: cosine, correlation with the first rung, and ceiling, medians over units."""
+    """Of every term at a rung: cosine to the first rung, correlation with it and its ceiling, medians over units."""
     return {
         f"{term} {name}": float(np.median(getattr(found, key)))
         for term, found in ladder.agreement[rung].items()
-        for key, name in (("to_first", "cosine"), ("pearson", "correlation"), ("ceiling", "ceiling"))
+        for key, name in (("to_first", "cosine"), ("pearson", "correlation"), ("pearson_ceiling", "ceiling"))
     }

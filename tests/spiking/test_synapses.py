@@ -60,8 +60,7 @@ def maps(draw: st.DrawFn) -> tuple[list[Map], Shape]:
 
 def in_torch(found: Sequence[Map], x: np.ndarray) -> np.ndarray:
     modules = nn.Sequential(*(module_of(each, torch.float64) for each in found))
-    found: np.ndarray = modules(torch.from_numpy(x)[None]).detach().numpy()[0]
-    return found
+    return np.asarray(modules(torch.from_numpy(x)[None]).detach().numpy()[0])
 
 
 @given(maps(), st.integers(0, 100))

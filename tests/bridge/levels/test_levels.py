@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from bridge.levels import Layer, LevelsConfig, compare_levels, images_layer, paper_layer, rates_layer
-from bridge.levels.ladder import RUNGS, ceiling_of
+from bridge.levels.ladder import RUNGS
 from bridge.levels.learning import by_group, learn_both, linear_cka, participation
 from bridge.levels.neurons import Neurons, arriving, drive_of, filtered_drive, measured_curve
 from bridge.levels.plots import plasticity
@@ -172,14 +172,6 @@ def test_the_same_seed_gives_the_same_updates(layer: Layer, ladder: Any) -> None
     assert not np.allclose(ladder.rungs[-1].updates["LPL"], other.rungs[-1].updates["LPL"])
 
 
-def test_a_ceiling_is_what_two_halves_say(rng: np.random.Generator) -> None:
-    truth, noise = rng.normal(size=(3, 400)), rng.normal(size=(40, 3, 400))
-    by_unit, whole = ceiling_of(truth + 3 * noise)
-    expected = np.sqrt(1 / (1 + 9 / 40))  # correlation of the mean of 40 with the truth
-    assert whole == pytest.approx(expected, abs=0.05)
-    assert by_unit == pytest.approx(expected, abs=0.1)
-
-
 def test_images_through_a_layer_take_the_current_reading(rng: np.random.Generator) -> None:
     frames = rng.random((10, 12)).repeat(2, axis=0)
     layer = images_layer(frames, rng.normal(0.1, 0.3, (6, 12)), np.zeros(6), frame=0.05, dt=1e-3)
@@ -240,11 +232,11 @@ def test_results_come_back_from_their_file_and_are_drawn(ladder: Any, layer: Lay
     write_results(tmp_path / "comparison.json", results)
     (found,) = read_results(tmp_path / "comparison.json")
     assert found["agreement"]["inhibition"]["LPL"]["to_first"] == results["agreement"]["inhibition"]["LPL"]["to_first"]
-    assert len(plasticity([found]).axes) == 7  # six panels, one with two axes
+    assert len(plasticity([found]).axes) == 9  # eight panels, one with two axes
     text = report(found, ("plasticity.png",))
     assert text.count("| inhibition |") == 4
     assert "## Learning on" in text
-    assert len(plasticity([results_of(ladder)]).axes) == 7
+    assert len(plasticity([results_of(ladder)]).axes) == 9
 
 
 @pytest.mark.parametrize("damage", ["{}", "[1]", "nonsense", '{"kind": "another"}'])
