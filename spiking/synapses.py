@@ -289,12 +289,27 @@ def explicit(maps: Sequence[Map], shape: Shape) -> Synapses:
 
 
 def count(maps: Sequence[Map], shape: Shape) -> int:
-    """How many synapses `explicit` gives at most, without making them."""
+    """How many synapses `explicit` gives at most, without making them; of a single map, exactly."""
+    if len(maps) == 1:
+        maps[0].above(shape)
+        return maps[0].count(shape)
     shapes = through(maps, shape)
-    fan_in = 1.0
-    for each, below, above in zip(maps, shapes[:-1], shapes[1:], strict=True):
-        fan_in *= each.count(below) / math.prod(above)
-    return math.ceil(min(fan_in, math.prod(shape)) * math.prod(shapes[-1]) - 1e-6)
+    fan_in = math.prod(_most(each, below) for each, below in zip(maps, shapes[:-1], strict=True))
+    return min(fan_in, math.prod(shape)) * math.prod(shapes[-1])
+
+
+def _most(each: Map, shape: Shape) -> int:
+    """The largest number of synapses that reach a unit."""
+    match each:
+        case Dense():
+            return int(each.weight.shape[1])
+        case Conv():
+            return math.prod(each.weight.shape[1:])
+        case AveragePool():
+            return math.prod(each.kernel)
+        case AdaptiveAveragePool():
+            return math.prod(n // w + 2 for n, w in zip(shape[1:], each.size, strict=True))
+    return 1
 
 
 def fan_out(maps: Sequence[Map], shape: Shape) -> Array:
