@@ -32,6 +32,7 @@ from bridge.conversion import ConversionConfig, convert_network
 from bridge.learning import LearningConfig, learn_layer
 from bridge.levels import LevelsConfig, compare_levels, images_layer, paper_layer
 from bridge.levels.learning import learn_both
+from bridge.levels.parts import parts_of
 from bridge.lowering import lower_encoder
 from foundation.data.images import load_images
 from foundation.figures import BLUE, GREY, ORANGE, STYLE, VERMILLION
@@ -59,7 +60,7 @@ t = np.arange(len(layer.stimulus.values)) * layer.stimulus.dt
 figure, axis = plt.subplots(figsize=(6, 2.2))
 for group, colour in ((1, BLUE), (3, VERMILLION), (0, GREY)):
     axis.plot(t, layer.stimulus.values[:, layer.groups == group][:, 0], color=colour, label=layer.group_names[group])
-axis.set(xlabel="time (s)", ylabel="input rate (Hz)", xlim=(0, min(10, seconds)))
+axis.set(xlabel="time (s)", ylabel="input rate (Hz)", xlim=(0, min(10, seconds)), ylim=(-0.5, 21))
 axis.legend(loc="upper right", ncols=3)
 plt.show()
 
@@ -74,7 +75,7 @@ ladder = compare_levels(layer, LevelsConfig(realisations=realisations))
 print(f"{'':16}{'predictive':>24}{'Hebbian':>24}")
 for rung in ladder.rungs:
     row = [ladder.agreement[rung.name][term] for term in ("predictive", "Hebbian")]
-    text = [f"r = {np.median(a.pearson):5.2f}, ceiling {np.median(a.ceiling):4.2f}" for a in row]
+    text = [f"r = {np.median(a.pearson):5.2f}, ceiling {np.median(a.pearson_ceiling):4.2f}" for a in row]
     print(f"{rung.name:16}{text[0]:>24}{text[1]:>24}   {rung.rates.mean():5.1f} Hz")
 
 # %%
@@ -93,8 +94,13 @@ plt.show()
 # %% [markdown]
 # The Hebbian term survives: inputs that fire when the unit fires gain in either level. The predictive term does not, at
 # least not for signals as slow as these: within $\Delta t$ = 20 ms the rates hardly change, and the filters of the
-# synapse and of the rule are as long as that. What the spiking rule then sees of a unit's change is mostly its own
-# spikes, each of which lowers all active synapses at once.
+# synapse and of the rule are as long as that. What is left of it is mostly what the unit's own spikes add: its derivative
+# is high before a spike and low after the reset, so that every spike lowers the synapses that were active.
+
+# %%
+for term, parts in parts_of(ladder).items():
+    shares = {name: f"{100 * share:4.0f} %" for name, share in parts.projections().items()}
+    print(f"{term:10}", shares)
 
 # %%
 figure, axis = plt.subplots(figsize=(6, 2.8))
@@ -153,4 +159,4 @@ through = compare_levels(
 )
 for term in ("predictive", "Hebbian"):
     found = through.agreement["spiking unit"][term]
-    print(f"{term:10} r = {np.median(found.pearson):.2f}, ceiling {np.median(found.ceiling):.2f}")
+    print(f"{term:10} r = {np.median(found.pearson):.2f}, ceiling {np.median(found.pearson_ceiling):.2f}")
