@@ -94,8 +94,8 @@ plt.show()
 # %% [markdown]
 # The Hebbian term survives: inputs that fire when the unit fires gain in either level. The predictive term does not, at
 # least not for signals as slow as these: within $\Delta t$ = 20 ms the rates hardly change, and the filters of the
-# synapse and of the rule are as long as that. What is left of it is mostly what the unit's own spikes add: its derivative
-# is high before a spike and low after the reset, so that every spike lowers the synapses that were active.
+# synapse and of the rule are as long as that. What is left of it is mostly what the unit's own spikes add: its
+# derivative is high before a spike and low after the reset, so that every spike lowers the synapses that were active.
 
 # %%
 for term, parts in parts_of(ladder).items():
