@@ -105,10 +105,15 @@ def convert_network(
         batch_size: images at a time.
 
     Raises:
-        UsageError: images of another shape, or none.
+        UsageError: images of another shape, or none, or, for Poisson input, outside [0, 1].
     """
     if len(calibration) == 0 or tuple(calibration.shape[1:]) != rate.input_shape:
         raise UsageError(f"calibration: needs images of {rate.input_shape}, got {tuple(calibration.shape)}")
+    low, high = float(calibration.min()), float(calibration.max())
+    if config.input_coding == "poisson" and not 0 <= low <= high <= 1:
+        raise UsageError(
+            f"input_coding: Poisson spikes need images in [0, 1], these lie in {low:.3g} to {high:.3g}; take analog"
+        )
     measured = measure(rate, calibration, config, batch_size=batch_size)
     scales = {number: found.scale for number, found in measured.items()}
     if config.balancing == "spikes":

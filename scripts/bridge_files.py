@@ -43,6 +43,8 @@ def export_command(file: Path, form: str, dt: float, steps: int, root: Path | No
     kind = exchange.kind_of_file(file)
     if form not in FOLDERS:
         check_target(out, file)
+    if not kind:
+        raise RatespikeError(f"{file}: neither a converted network nor a file of `ratespike spike network`")
     if kind != network_file.KIND:
         exchange.export_run(file, form, out)
     elif form == "nir":

@@ -194,3 +194,9 @@ def test_a_percentile_outside_its_range_is_refused(percentile: float) -> None:
 def test_an_unknown_coding_is_refused() -> None:
     with pytest.raises(UsageError, match="input_coding: must be analog or poisson, got 'latency'"):
         ConversionConfig(input_coding="latency")
+
+
+def test_poisson_input_needs_images_between_0_and_1(rng: np.random.Generator) -> None:
+    encoder = encoder_of()
+    with pytest.raises(UsageError, match=r"input_coding: Poisson spikes need images in \[0, 1\]"):
+        convert(encoder, readout_of(encoder, rng), images_of() - 0.5, ConversionConfig(input_coding="poisson"))

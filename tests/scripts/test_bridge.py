@@ -255,7 +255,7 @@ def test_spikes_and_rates_of_auryn_are_read(run: Run, tmp_path: Path) -> None:
     assert (status, "3 spikes of 4 neurons" in text) == (0, True), errors
     status, _, errors = run("bridge", "import", ras, "--format", "sonata", "--dt", 5e-4, "--out", tmp_path / "b.ras")
     assert status == 0, errors
-    assert np.loadtxt(tmp_path / "b.ras").tolist() == [[0.001, 0], [0.002, 3], [0.0045, 1]]
+    np.testing.assert_allclose(np.loadtxt(tmp_path / "b.ras"), [[0.001, 0], [0.002, 3], [0.0045, 1]], atol=1e-12)
     status, _, errors = run("bridge", "import", tmp_path / "stim.rate", "--format", "auryn", "--out", rates)
     assert status == 0, errors
     (trace,) = load_rates(rates)
