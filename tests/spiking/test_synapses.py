@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -55,6 +55,10 @@ def maps(draw: st.DrawFn) -> tuple[list[Map], Shape]:
         found.append(Conv(weight, draw(pair), padding, dilation, groups))
     elif kind == "gain" or not found:
         found.append(Gain(rng.normal(size=below[0])))
+    try:
+        through(found, shape)
+    except UsageError:  # a window larger than the map
+        reject()
     return found, shape
 
 
