@@ -26,7 +26,7 @@ from spiking.integrate_and_fire import INPUT, IFLayer, IFNetwork, MaxPool
 from spiking.network_file import NetworkFile
 from spiking.run_file import read_configs, read_networks
 from spiking.stimuli import SpikeEvents
-from spiking.synapses import Array, Gain, Synapses, explicit
+from spiking.synapses import Array, Conv, Dense, Gain, Map, Synapses, explicit
 
 MARKER = "README.txt"
 """In a folder that was exported: what is in it."""
@@ -89,14 +89,18 @@ def layer_weights(network: IFNetwork) -> dict[str, Array]:
     found: dict[str, Array] = {}
     for layer in (*network.neurons, network.readout):
         for number, projection in enumerate(layer.projections):
-            inside = f"{layer.name}/{number}" if len(layer.projections) > 1 else layer.name
             for each in projection.maps:
                 if isinstance(each, Gain):
-                    found[f"{inside}/gain"] = each.factor
-                elif hasattr(each, "weight"):
-                    found[f"{inside}/weight"] = each.weight
+                    found[f"{_inside(layer, number)}/gain"] = each.factor
+                elif isinstance(each, Dense | Conv):
+                    found[f"{_inside(layer, number)}/weight"] = each.weight
         found[f"{layer.name}/bias"] = layer.bias
     return found
+
+
+def _inside(layer: IFLayer, number: int) -> str:
+    """The name of a projection of a layer: the layer's own, if it has one alone."""
+    return f"{layer.name}/{number}" if len(layer.projections) > 1 else layer.name
 
 
 def with_weights(file: NetworkFile, weights: Mapping[str, Array]) -> NetworkFile:
@@ -112,11 +116,20 @@ def with_weights(file: NetworkFile, weights: Mapping[str, Array]) -> NetworkFile
         if values.shape != known[name].shape:
             raise UsageError(f"{name}: has the shape {known[name].shape}, got {values.shape}")
 
+    def mapped(each: Map, inside: str) -> Map:
+        if isinstance(each, Dense | Conv):
+            return replace(each, weight=np.asarray(weights.get(f"{inside}/weight", each.weight), dtype=np.float64))
+        if isinstance(each, Gain):
+            return Gain(np.asarray(weights.get(f"{inside}/gain", each.factor), dtype=np.float64))
+        return each
+
     def changed(layer: IFLayer) -> IFLayer:
-        if (weight := weights.get(f"{layer.name}/weight")) is not None:
-            layer = layer.with_weight(np.asarray(weight, dtype=np.float64))
+        projections = tuple(
+            replace(projection, maps=tuple(mapped(each, _inside(layer, number)) for each in projection.maps))
+            for number, projection in enumerate(layer.projections)
+        )
         bias = weights.get(f"{layer.name}/bias", layer.bias)
-        return replace(layer, bias=np.asarray(bias, dtype=np.float64))
+        return replace(layer, projections=projections, bias=np.asarray(bias, dtype=np.float64))
 
     layers = tuple(changed(layer) if isinstance(layer, IFLayer) else layer for layer in file.network.layers)
     return replace(file, network=replace(file.network, layers=layers, readout=changed(file.network.readout)))
