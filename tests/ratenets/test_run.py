@@ -1,6 +1,7 @@
 """The run engine: stopped, killed and resumed runs end where they would have ended."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -324,16 +325,21 @@ def test_precisions_agree_within_their_digits(rng, precision, each_device):
     config = LPLConfig(
         batch_size=20,
         encoder=EncoderConfig(hidden=(6, 5)),
+        optimizer="sgd",  # a bias that no term of the loss feels has a gradient of rounding errors; Adam would follow it
         run=RunConfig(epochs=2, precision=precision, device=each_device),
     )
-    exact = LPLConfig(batch_size=20, encoder=config.encoder, run=RunConfig(epochs=2, precision="float64"))
+    exact = replace(config, run=RunConfig(epochs=2, precision="float64"))
     images = tiny_images(rng)
     network, history = train_lpl(config, images)
     _, reference = train_lpl(exact, images)
-    digits = {"float32": 5e-3, "float64": 1e-9, "bfloat16": 0.2}[precision]  # decorr is a difference of small numbers
+    digits = {"float32": 1e-5, "float64": 1e-9, "bfloat16": 0.05}[precision]
     assert next(network.parameters()).dtype == (torch.float64 if precision == "float64" else torch.float32)
     for ours, theirs in zip(history, reference, strict=True):
-        assert ours == pytest.approx(theirs, rel=digits)
+        for name, value in theirs.items():
+            # A covariance is a difference of products as large as a variance, which is exp(-push) up to epsilon.
+            of_squared_covariances = name.endswith("decorr")
+            size = math.exp(-2 * theirs[name.replace("decorr", "push")]) if of_squared_covariances else abs(value)
+            assert abs(ours[name] - value) <= digits * max(size, abs(value)), name
     if precision == "bfloat16":  # and it is not float32 after all
         _, single = train_lpl(replace(config, run=replace(config.run, precision="float32")), images)
         assert history[0]["layer2/pull"] != single[0]["layer2/pull"]
