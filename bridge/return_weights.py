@@ -77,7 +77,7 @@ def rate_weight(network: IFNetwork, name: str) -> Array:
 
 
 def return_weights(
-    file: NetworkFile, run: Path, out: Path, *, root: Path | None = None, device: str = "cpu"
+    file: NetworkFile, run: Path, out: Path, *, root: Path | None = None, device: str = "cpu", force: bool = False
 ) -> Returned:
     """Make a copy of a run whose learned layers have the weights that they have in spikes, and measure it again.
 
@@ -87,6 +87,7 @@ def return_weights(
         out: the new run's folder.
         root: of the datasets.
         device: where to compute.
+        force: replace a run that lies at `out`.
 
     Raises:
         UsageError: nothing was learned, the file comes from another run, or `out` is not free.
@@ -107,7 +108,7 @@ def return_weights(
             raise UsageError(f"{name}: has weights {old.shape} in the run and {new.shape} in spikes")
         changed[key] = torch.from_numpy(new).to(weights[key].dtype)
         moved[name] = float(np.linalg.norm(new - old) / np.linalg.norm(old))
-    run_folder.copy_run(run, out, changed)
+    run_folder.copy_run(run, out, changed, force=force)
     note = {"run": str(run), "learned": json.loads(file.origin["learned"]), "relative change": moved}
     write_json(out / ORIGIN, note)
     after = open_run(out, root=root, device=device)

@@ -149,6 +149,11 @@ def differences_of(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str
     return sorted(k for k in flat_one.keys() | flat_other.keys() if flat_one.get(k) != flat_other.get(k))
 
 
+def names_of(values: Mapping[str, Any]) -> set[str]:
+    """Dotted names of the entries of a nested mapping."""
+    return set(_flat(values))
+
+
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():

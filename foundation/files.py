@@ -2,37 +2,76 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from foundation.errors import RatespikeError, UsageError
+from foundation.locks import LOCK, take
+
+PART = ".part"
+"""The ending of what is being written, and of nothing else that begins with a dot."""
+ABANDONED = 600.0
+"""Seconds after its last byte from which on a file that knows no lock is given up; live writers write more often."""
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it becomes `path` in one step, on any error it vanishes.
+    """Yield a path to write at; on success it becomes `path` in one step, on any error it vanishes.
 
-    The temporary name keeps the suffix of `path`, since writers such as matplotlib choose the format by it.
-    A reader therefore sees the old file or the new one, never a part.
+    It has the name of `path`, by whose suffix writers such as matplotlib choose the format, and lies in a
+    `private_folder`. A reader therefore sees the old file or the new one, never a part. An error of the system that
+    names no file, such as that of a full disk, names `path`.
     """
     check_target(path)
+    with private_folder(path) as folder:
+        part = folder / path.name
+        try:
+            yield part
+            with part.open("rb") as written:
+                os.fsync(written.fileno())
+            part.replace(path)
+            _sync(path.parent)
+        except OSError as error:
+            if error.errno is not None and error.filename in (None, str(part)):
+                raise OSError(error.errno, error.strerror, str(path)) from error
+            raise
+
+
+@contextmanager
+def private_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside `path`, locked, in which to make it; it goes with the context.
+
+    What killed processes left of such folders for the same path is removed first: nobody holds their locks.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=f".part{path.suffix}", dir=path.parent)
-    os.close(handle)
-    part = Path(name)
+    _sweep(path.parent.glob(f".{glob.escape(path.stem)}-*{PART}*"))
+    lock = None
+    while lock is None:
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.stem}-", suffix=PART, dir=path.parent))
+        with suppress(FileNotFoundError):  # somebody took it for a dead one before it was locked
+            lock = take(folder)
     try:
-        yield part
-        with part.open("rb") as written:
-            os.fsync(written.fileno())
-        part.chmod(0o666 & ~_umask())  # mkstemp makes private files
-        part.replace(path)
+        yield folder
     finally:
-        part.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
+
+
+def _sync(folder: Path) -> None:
+    """Make a new name in a folder outlive a loss of power, where the system can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def check_target(path: Path, *others: Path) -> None:
@@ -61,12 +100,6 @@ def _check_folder(path: Path, folder: Path) -> None:
         raise RatespikeError(f"{path}: no permission to write in {folder}")
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write a binary file whole. Libraries that crash on a full disk are given a buffer, and this its content."""
     with whole_file(path) as part:
@@ -77,15 +110,6 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file whole, in UTF-8."""
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8")
-
-
-def write_new_text(path: Path, text: str) -> None:
-    """Write a text file whole that must not exist yet; of two writers at once, one gets FileExistsError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", suffix=".part", dir=path.parent) as folder:
-        part = Path(folder) / path.name
-        write_text(part, text)
-        os.link(part, path)
 
 
 def write_json(path: Path, value: object) -> None:
@@ -107,17 +131,29 @@ def claim_folder(path: Path, marker: str) -> None:
         raise UsageError(f"{path}: exists and is not a folder; choose another --out")
     _check_folder(path, path)
     own = (path / marker).is_file()
-    if not own and any(not is_part(file) for file in path.iterdir()):
+    if not own and any(not is_part(file) and file.name != LOCK for file in path.iterdir()):
         raise UsageError(f"{path}: exists, is not empty and holds no {marker}; choose another --out")
 
 
 def sweep(path: Path) -> None:
-    """Remove what killed writers left in a folder of ours."""
-    for file in path.iterdir():
-        if is_part(file):
-            shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
+    """Remove what killed writers left in a folder of ours, whose lock the caller holds."""
+    _sweep([file for file in path.iterdir() if is_part(file)], alone=True)
+
+
+def _sweep(parts: Iterable[Path], *, alone: bool = False) -> None:
+    """Remove those that nobody writes to: whose lock is free; of what has no lock, all if `alone`, else what is old."""
+    for part in parts:
+        with suppress(OSError):  # somebody else's, or gone by now
+            old = time.time() - part.stat().st_mtime > ABANDONED
+            if not part.is_dir():
+                if alone or old:
+                    part.unlink()
+            elif (lock := take(part)) is not None:
+                if lock.certain or old:
+                    shutil.rmtree(part)
+                lock.release()
 
 
 def is_part(file: Path) -> bool:
     """Whether a writer of ours left it, killed in between."""
-    return file.name.startswith(".") and ".part" in file.suffixes
+    return file.name.startswith(".") and PART in file.suffixes

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from ratenets.distributed import ranks
+from foundation.locks import locked
+from ratenets.distributed import rank, ranks
 from ratenets.run import Learner, MemoryFullError, RunConfig, out_of_memory, rehearse, train
 
 
@@ -55,9 +56,10 @@ def fit(
     learner = _rehearsed(learner_of, config)
     if learner is None:  # outside of the handler, whose traceback would keep the memory
         raise _too_large(learner_of, config, least)
-    if folder is not None:
-        open_folder(folder)
-    return learner, train(learner, config.run, folder, resume=resume, label=label)
+    with locked(folder if rank() == 0 else None):  # from before the folder is this run's until the run ends
+        if folder is not None:
+            open_folder(folder)
+        return learner, train(learner, config.run, folder, resume=resume, label=label)
 
 
 def _rehearsed(learner_of: Callable[[Config], Kind], config: Config) -> Kind | None:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from foundation.config import setting
 from foundation.devices import find_device
 from foundation.errors import RatespikeError, StoppedError, UsageError
+from foundation.locks import locked
 from foundation.progress import bar
 from foundation.stopping import stop_requests
 from ratenets import run_folder
@@ -134,17 +135,24 @@ def train(
 
     Raises:
         RatespikeError: a metric or a weight became NaN or infinite (the checkpoint before stays), or the checkpoint
-            does not fit.
+            does not fit, or another process is at work in the folder.
         StoppedError: by Ctrl-C or SIGTERM, after a checkpoint.
     """
-    state, history = State(), []
+    with locked(folder if rank() == 0 else None):
+        return _train(learner, config, folder, resume=resume, label=label)
+
+
+def _train(
+    learner: Learner, config: RunConfig, folder: Path | None, *, resume: bool, label: str
+) -> list[dict[str, Any]]:
+    state = State()
     if folder is not None and resume and (folder / CHECKPOINT).is_file():
         state = run_folder.load(folder, learner, config.torch_device())
     listen = folder is not None
     if rank() > 0:
         folder = None  # the first process writes for all
     if folder is not None:
-        history = _begin(folder, learner, state)
+        _begin(folder, learner, state)
     saved = time.monotonic()
     done = state.epoch * learner.steps_per_epoch + state.index
     total = min(config.epochs * learner.steps_per_epoch, config.max_steps or 2**62)
@@ -167,12 +175,13 @@ def train(
                     saved = time.monotonic()
                 if stop and state.index < steps:
                     raise StoppedError(f"stopped in epoch {state.epoch + 1}; --resume goes on from there")
-            means = {**_means(state), **(learner.evaluate(state.epoch) if rank() == 0 else {})}
-            history.append({"epoch": state.epoch + 1, **means})
-            state = State(state.epoch + 1, metrics_bytes=state.metrics_bytes)
+            measured = learner.evaluate(state.epoch) if rank() == 0 else {}
+            means = {**_means(state), **{name: float(value) for name, value in measured.items()}}
+            seconds = round(time.perf_counter() - started, 3)
+            line = {"epoch": state.epoch + 1, **means, "seconds": seconds}
+            state = State(state.epoch + 1, metrics=[*state.metrics, line])
             if folder is not None:
-                seconds = time.perf_counter() - started
-                state.metrics_bytes = run_folder.append_metrics(folder / METRICS, history[-1], seconds)
+                run_folder.append_metrics(folder / METRICS, line)
                 for name, value in means.items():
                     write_scalar(name, value, state.epoch * learner.steps_per_epoch)
             stop, more = anywhere(stopped()), config.steps_in(state.epoch, learner.steps_per_epoch) > 0
@@ -181,7 +190,7 @@ def train(
                 saved = time.monotonic()
             if stop and more:
                 raise StoppedError(f"stopped after epoch {state.epoch}; --resume goes on from there")
-    return history
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in state.metrics]
 
 
 @contextmanager
@@ -194,13 +203,13 @@ def _no_subnormals() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
-def _begin(folder: Path, learner: Learner, state: State) -> list[dict[str, Any]]:
-    """Make a folder ready for the epochs to come; return the metrics of those that were."""
-    if state.metrics_bytes == 0 and not (folder / CHECKPOINT).is_file():
+def _begin(folder: Path, learner: Learner, state: State) -> None:
+    """Make a folder ready for the epochs to come: a checkpoint, and the metrics of the epochs that it has."""
+    if not (folder / CHECKPOINT).is_file():
         if (folder / METRICS).is_file():
             raise RatespikeError(f"{folder}: has metrics but no {CHECKPOINT}; the run cannot go on")
         run_folder.save(folder, learner, state)
-    return run_folder.cut_metrics(folder, state.metrics_bytes)
+    run_folder.write_metrics(folder, state.metrics)
 
 
 def _steps(learner: Learner, state: State, steps: int) -> Iterator[None]:

@@ -1,11 +1,19 @@
-"""The folder of a run: its config, its metrics and its checkpoint, written whole, checked when read."""
+"""The folder of a run: its config, its metrics and its checkpoint, written whole, checked when read.
+
+The checkpoint is the run: it holds the weights, the state of the optimiser, the metrics of all epochs before it and the
+settings, under a digest. config.toml must agree with it, and metrics.jsonl is made anew from it when a run goes on.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import sha256
+from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,7 +23,8 @@ from torch import Tensor, nn
 
 from foundation import config as configs
 from foundation.errors import RatespikeError, UsageError
-from foundation.files import claim_folder, sweep, write_bytes, write_new_text, write_text
+from foundation.files import claim_folder, sweep, write_bytes, write_text
+from foundation.locks import in_use, locked
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -24,9 +33,13 @@ if TYPE_CHECKING:
 
 Config = TypeVar("Config", bound="DataclassInstance")
 
-CONFIG, METRICS, CHECKPOINT = "config.toml", "metrics.jsonl", "checkpoint.pt"
+CONFIG, METRICS, CHECKPOINT, TENSORBOARD = "config.toml", "metrics.jsonl", "checkpoint.pt", "tensorboard"
+FURTHER = ("start.json", "origin.json", "pictures.npz", "results.json")
+"""What some kinds of run have, too."""
 FORMAT = 1
-KEYS = {"epoch": int, "index": int, "sums": dict | None, "metrics_bytes": int, "network": dict, "optimizer": dict}
+KEYS = {"epoch": int, "index": int, "sums": dict | None, "network": dict, "optimizer": dict}
+FREE = {"run.device", "run.epochs"}
+"""Settings that a run may go on with another value of."""
 
 
 @dataclass
@@ -36,30 +49,42 @@ class State:
     epoch: int = 0
     index: int = 0  # steps done in this epoch
     sums: dict[str, Tensor] | None = None
-    metrics_bytes: int = 0
+    metrics: list[dict[str, Any]] = field(default_factory=list)  # the lines of the epochs that are done
 
 
 def open_run(
-    folder: Path, config: DataclassInstance, *, resume: bool, extendable: bool = True, write: bool = True
+    folder: Path,
+    config: DataclassInstance,
+    *,
+    resume: bool,
+    extendable: bool = True,
+    write: bool = True,
+    force: bool = False,
 ) -> None:
     """Make `folder` the folder of a run, before any work: write its config, or check it when resuming.
 
-    Without `write` all is checked, and nothing written yet.
+    Without `write` all is checked, and nothing written yet; with it the caller holds the folder's lock
+    (`foundation.locks`), so that no other process comes between. With `force` a run that lies there is removed.
 
     A resumed run may have another device, and, where it is `extendable`, another number of epochs, though not fewer
     than it has done; both are noted in its config. A run whose learning rate depends on its length is not extendable.
 
     Raises:
-        UsageError: the folder holds something else, or a finished or started run and `resume` is False, or a run of
-            another configuration.
+        UsageError: the folder holds something else, or a finished or started run and neither `resume` nor `force` is
+            True, or a run of another configuration.
+        RatespikeError: another process is at work there, or the checkpoint to go on from is damaged.
     """
     claim_folder(folder, CONFIG)
+    if in_use(folder):
+        raise RatespikeError(f"{folder}: another process is at work there; wait for its end, or choose another --out")
     path = folder / CONFIG
-    if path.is_file():
+    if path.is_file() and not force:
         if not resume:
-            raise UsageError(f"{folder}: holds a run already; --resume goes on with it, or choose another --out")
+            raise UsageError(
+                f"{folder}: holds a run already; --resume goes on with it, --force replaces it, or choose another --out"
+            )
         before = run_config(type(config), folder)
-        free = {"run.device", "run.epochs"} if extendable else {"run.device"}
+        free = FREE if extendable else {"run.device"}
         changed = [name for name in configs.differences(before, config) if name not in free]
         if changed:
             why = "; its learning rates depend on its length" if changed == ["run.epochs"] else ""
@@ -68,16 +93,21 @@ def open_run(
         done = _read(folder)["epoch"] if (folder / CHECKPOINT).is_file() else 0
         if done > epochs:
             raise UsageError(f"{folder}: has {done} epochs done already, more than the {epochs} asked for")
-        if write:
-            sweep(folder)
-            write_text(path, configs.dumps(config))
-    elif resume:
+    elif resume and not path.is_file():
         raise UsageError(f"{folder}: no run to resume, there is no {CONFIG}")
-    elif write:
-        try:
-            write_new_text(path, configs.dumps(config))
-        except FileExistsError:
-            raise UsageError(f"{folder}: another run has just started there; choose another --out") from None
+    if write:
+        folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder)
+        if force:
+            remove_run(folder)
+        write_text(path, configs.dumps(config))
+
+
+def remove_run(folder: Path) -> None:
+    """Remove the files of a run, its config last, so that what is left of it at any time is known for one."""
+    shutil.rmtree(folder / TENSORBOARD, ignore_errors=True)
+    for name in (*FURTHER, METRICS, CHECKPOINT, CONFIG):
+        (folder / name).unlink(missing_ok=True)
 
 
 def run_config(kind: type[Config], folder: Path) -> Config:
@@ -143,7 +173,8 @@ def save(folder: Path, learner: Learner, state: State) -> None:
         "epoch": state.epoch,
         "index": state.index,
         "sums": state.sums,
-        "metrics_bytes": state.metrics_bytes,
+        "metrics": state.metrics,
+        "settings": _settings(folder),
         "network": learner.network.state_dict(),
         "optimizer": learner.optimizer.state_dict(),
     }
@@ -155,32 +186,92 @@ def weights_of(folder: Path) -> dict[str, Tensor]:
     return dict(_read(folder)["network"])
 
 
-def copy_run(folder: Path, out: Path, weights: Mapping[str, Tensor]) -> None:
+def copy_run(folder: Path, out: Path, weights: Mapping[str, Tensor], *, force: bool = False) -> None:
     """A run that stands where another stands, with other weights: those given, by their names.
 
     Raises:
-        UsageError: `out` is not free.
+        UsageError: `out` is not free, and it is not a run that `force` lets replace.
         RatespikeError: there is no checkpoint, or a broken one.
     """
     content = _read(folder)
     text = configs.read_text(folder / CONFIG)
     claim_folder(out, CONFIG)
-    content["network"] = {**content["network"], **weights}
-    content["metrics_bytes"] = 0
-    try:
-        write_new_text(out / CONFIG, text)
-    except FileExistsError:
-        raise UsageError(f"{out}: holds a run already; choose another --out") from None
-    _write(out, content)
+    with locked(out):
+        if (out / CONFIG).is_file():
+            if not force:
+                raise UsageError(f"{out}: holds a run already; --force replaces it, or choose another --out")
+            remove_run(out)
+        write_text(out / CONFIG, text)
+        _write(out, {**content, "network": {**content["network"], **weights}, "metrics": []})
 
 
 def _write(folder: Path, content: Mapping[str, Any]) -> None:
     buffer = BytesIO()
-    torch.save(content, buffer)
+    whole = {**content, "ratespike": version("ratespike")}
+    torch.save({**whole, "digest": _digest(whole)}, buffer)
     write_bytes(folder / CHECKPOINT, buffer.getbuffer())
 
 
 def _read(folder: Path) -> dict[str, Any]:
+    """The content of a checkpoint, as it was written and for the settings that the run has."""
+    content = _load(folder)
+    path, digest = folder / CHECKPOINT, content.pop("digest", None)
+    if digest is None:
+        warnings.warn(f"{path}: of a version that wrote no digest; whether it is damaged cannot be told", stacklevel=2)
+    elif digest != _digest(content):
+        raise RatespikeError(f"{path}: damaged, its digest is not that of its content; take a copy, or train anew")
+    if changed := _changed(content, _settings(folder)):
+        raise UsageError(
+            f"{folder / CONFIG}: was changed in {', '.join(changed)} since {CHECKPOINT} was written; put it back"
+        )
+    return content
+
+
+def _settings(folder: Path) -> dict[str, Any] | None:
+    """What a run's config says; None: it has none."""
+    path = folder / CONFIG
+    return configs.parse(configs.read_text(path), str(path)) if path.is_file() else None
+
+
+def _changed(content: Mapping[str, Any], now: dict[str, Any] | None) -> list[str]:
+    """The settings that are not those that a checkpoint was written with."""
+    then = content.get("settings")
+    if then is None or now is None:
+        return []
+    same = content.get("ratespike") == version("ratespike")  # another version may have further settings
+    return [
+        name
+        for name in configs.differences_of(then, now)
+        if name not in FREE and (same or name in configs.names_of(then))
+    ]
+
+
+def _digest(value: Any) -> str:
+    """SHA-256 of numbers, texts and tensors in dictionaries and lists."""
+    found = sha256()
+
+    def feed(value: Any) -> None:
+        if isinstance(value, Tensor):
+            found.update(f"{value.dtype}{tuple(value.shape)}".encode())
+            found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        elif isinstance(value, Mapping):
+            found.update(f"{{{len(value)}".encode())
+            for key, inner in value.items():
+                feed(key)
+                feed(inner)
+        elif isinstance(value, list | tuple):
+            found.update(f"[{len(value)}".encode())
+            for inner in value:
+                feed(inner)
+        else:
+            found.update(f"{type(value).__name__}{value!r};".encode())
+
+    feed(value)
+    return found.hexdigest()
+
+
+def _load(folder: Path) -> dict[str, Any]:
+    """What a checkpoint says, not verified yet."""
     path = folder / CHECKPOINT
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -212,32 +303,47 @@ def load(folder: Path, learner: Learner, device: torch.device) -> State:
         learner.optimizer.load_state_dict(content["optimizer"])
     except (ValueError, KeyError):
         raise RatespikeError(f"{folder / CHECKPOINT}: its optimiser state is of another network") from None
-    state = State(**{name: content[name] for name in ("epoch", "index", "sums", "metrics_bytes")})
+    state = State(content["epoch"], content["index"], content["sums"], _metrics(folder, content))
     if state.sums is not None:
         state.sums = {name: value.to(device) for name, value in state.sums.items()}
     return state
 
 
-def append_metrics(path: Path, line: Mapping[str, Any], seconds: float) -> int:
-    """Add an epoch's line; return the file's size, which the checkpoint remembers."""
+def metrics_of(folder: Path) -> list[dict[str, Any]]:
+    """The metrics of a run by epoch, as far as its checkpoint goes: "epoch", "seconds", and what was measured.
+
+    Raises:
+        RatespikeError: no checkpoint, or a broken one.
+    """
+    return _metrics(folder, _read(folder))
+
+
+def _metrics(folder: Path, content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """From a checkpoint; those before 2026-12 count the bytes of the file."""
+    if "metrics" in content:
+        return list(content["metrics"])
+    path = folder / METRICS
+    try:
+        held = path.read_bytes() if path.is_file() else b""
+        if len(held) < content["metrics_bytes"]:
+            raise RatespikeError(f"{path}: lacks epochs that the checkpoint has; the run cannot go on")
+        lines = [json.loads(line) for line in held[: content["metrics_bytes"]].decode().splitlines()]
+        if not all(isinstance(line, dict) for line in lines):
+            raise ValueError
+    except (ValueError, RecursionError, KeyError, TypeError):
+        raise RatespikeError(f"{path}: damaged; the run cannot go on") from None
+    return lines
+
+
+def append_metrics(path: Path, line: Mapping[str, Any]) -> None:
+    """Add an epoch's line."""
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({**line, "seconds": round(seconds, 3)}) + "\n")
+        file.write(json.dumps(line) + "\n")
         file.flush()
         os.fsync(file.fileno())
-        return file.tell()
 
 
-def cut_metrics(folder: Path, size: int) -> list[dict[str, Any]]:
-    """Cut lines that were written after the checkpoint; return what is left, without the times."""
-    path = folder / METRICS
-    if not path.is_file() and not size:
-        return []
-    if not path.is_file() or path.stat().st_size < size:
-        raise RatespikeError(f"{path}: lacks epochs that the checkpoint has; the run cannot go on")
-    if path.stat().st_size > size:
-        os.truncate(path, size)
-    try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
-    except (ValueError, AttributeError):
-        raise RatespikeError(f"{path}: damaged; the run cannot go on") from None
+def write_metrics(folder: Path, metrics: list[dict[str, Any]]) -> None:
+    """Make the file of metrics that of these epochs: lines after the checkpoint go, lost and damaged ones come back."""
+    if metrics or (folder / METRICS).exists():
+        write_text(folder / METRICS, "".join(json.dumps(line) + "\n" for line in metrics))

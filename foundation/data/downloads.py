@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -16,9 +15,9 @@ from tqdm import tqdm
 
 from foundation.data.catalogue import Dataset, OfficialFile
 from foundation.data.official import is_official
-from foundation.data.space import check_disk, remove_abandoned
+from foundation.data.space import check_disk
 from foundation.errors import RatespikeError, UsageError
-from foundation.files import whole_file
+from foundation.files import private_folder, whole_file
 from foundation.progress import bar
 
 TIMEOUT = 30.0  # s without a byte
@@ -40,7 +39,6 @@ def get(dataset: Dataset, root: Path, mirror: str | None = None) -> tuple[str, .
     if mirror is not None and not mirror.startswith(("http://", "https://")):
         raise UsageError(f"mirror {mirror!r} should begin with http:// or https://")
     try:
-        _sweep(root, dataset)
         wanted = [file for file in dataset.files if not is_official(root / file.path, file)]
         if wanted:
             with _nothing_empty_left(root, *{(root / file.path).parent for file in wanted}):
@@ -68,9 +66,8 @@ def _get_files(dataset: Dataset, wanted: list[OfficialFile], root: Path, mirror:
 def _get_archive(archive: OfficialFile, wanted: list[OfficialFile], root: Path, url: str) -> None:
     # Below the root, where there is room for a dataset; /tmp may be small.
     check_disk(root, archive.size + sum(file.size for file in wanted), archive.name)
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as folder:
-        path = Path(folder) / archive.name
+    with private_folder(root / archive.name) as folder:
+        path = folder / archive.name
         with path.open("wb") as stream:
             _download(url, archive, stream)
         _unpack(path, wanted, root)
@@ -176,14 +173,6 @@ def _download(url: str, file: OfficialFile, stream: BinaryIO) -> None:
     if (sink.size, sink.digest.hexdigest()) != (file.size, file.md5):
         got = f"{sink.size:,} bytes, md5 {sink.digest.hexdigest()}"
         raise RatespikeError(f"{url}: sends {got}, not {official}; nothing was kept")
-
-
-def _sweep(root: Path, dataset: Dataset) -> None:
-    """Remove what a killed download left: parts beside the files, and archives below the root."""
-    leftovers = list(root.glob(".download-*/*"))
-    for folder in {(root / file.path).parent for file in dataset.files}:
-        leftovers += folder.glob(".*-*.part*")
-    remove_abandoned(leftovers)
 
 
 @contextmanager

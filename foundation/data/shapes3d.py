@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from foundation.data.catalogue import data_root
 from foundation.data.official import with_root
-from foundation.data.space import check_disk, remove_abandoned
+from foundation.data.space import check_disk
 from foundation.errors import RatespikeError
 from foundation.files import whole_file, write_json
 from foundation.progress import bar
@@ -76,7 +76,6 @@ def prepare(root: Path | None = None, sizes: tuple[int, ...] = SIZES) -> bool:
     n = math.prod(sizes)
     with _official(folder / SOURCE, sizes) as images:
         check_disk(folder, n * 3 * SIDE**2, f"the array of {n:,} images")
-        remove_abandoned(folder.glob(".*.part*"))
         (folder / FACTS).unlink(missing_ok=True)  # what it says is not true of the array that comes
         with whole_file(folder / ARRAY) as part, part.open("wb") as stream:
             mean, deviation = _unpack(images, stream)

@@ -1,18 +1,13 @@
-"""Is there room for what is about to be read or written? And what killed writers left in the way."""
+"""Is there room for what is about to be read or written?"""
 
 from __future__ import annotations
 
 import math
 import shutil
-import time
-from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
 from foundation.data.resizing import resized_shape
 from foundation.errors import RatespikeError
-
-ABANDONED = 600.0  # s after the last byte; a live writer has written since, or has run into its timeout
 
 
 def check_disk(folder: Path, needed: int, what: str) -> None:
@@ -51,12 +46,3 @@ def free_memory() -> int:
 def size(n_bytes: float) -> str:
     """A number of bytes to read, in decimal units."""
     return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"
-
-
-def remove_abandoned(paths: Iterable[Path]) -> None:
-    """Remove those files that nobody writes to any more, and the folder of each if it is then empty."""
-    for path in paths:
-        with suppress(OSError):  # somebody else's, or gone by now
-            if time.time() - path.stat().st_mtime > ABANDONED:
-                path.unlink()
-                path.parent.rmdir()

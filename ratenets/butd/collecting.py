@@ -17,7 +17,7 @@ from ratenets.butd.results import RunResult, SubNetworks, compared, evaluations
 from ratenets.butd.subnetworks import subnetworks
 from ratenets.butd.tasks import LeftRightOf, Tasks
 from ratenets.butd.training import START, ButdLearner, run_config
-from ratenets.run_folder import METRICS, epochs_done, load_weights
+from ratenets.run_folder import load_weights, metrics_of
 
 RESULTS = "results.json"
 """The file of a run's result, in its folder."""
@@ -37,7 +37,7 @@ def collect(folder: Path, material: TaskImages, device: str = "cpu") -> RunResul
         RatespikeError: the folder is no run, or its checkpoint or its metrics are damaged.
     """
     config = run_config(folder, device)
-    metrics, start = _lines(folder / METRICS)[: epochs_done(folder)], _lines(folder / START, first=0)
+    metrics, start = metrics_of(folder), _start(folder / START)
     learner = ButdLearner(dataclasses.replace(config, initial_weights=""), material)
     names, done = material.tasks.names, len(metrics)
     lines = [*(start or [{"epoch": 0}] * (not metrics)), *metrics]
@@ -57,16 +57,15 @@ def collect(folder: Path, material: TaskImages, device: str = "cpu") -> RunResul
     )
 
 
-def _lines(path: Path, first: int = 1) -> list[dict[str, Any]]:
-    """The metrics of every epoch from the first on; none, if there is no such file."""
+def _start(path: Path) -> list[dict[str, Any]]:
+    """What was measured before the first epoch; nothing, if there is no such file."""
     try:
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        lines = [json.loads(text)] if text and first == 0 else [json.loads(line) for line in text.splitlines()]
-        if [line["epoch"] for line in lines] != list(range(first, first + len(lines))):
-            raise ValueError("epochs are missing")
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        start = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        if start is not None and start["epoch"] != 0:
+            raise ValueError("is of another epoch than 0")
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise RatespikeError(f"{path}: damaged ({error})") from None
-    return lines
+    return [] if start is None else [start]
 
 
 def selected(network: ButdNetwork, tasks: Tasks) -> SubNetworks:

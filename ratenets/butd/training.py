@@ -218,10 +218,10 @@ def weights_path(config: ButdConfig) -> Path:
         raise UsageError(f"initial_weights: {config.initial_weights}: no such home folder") from None
 
 
-def open_butd(folder: Path, config: ButdConfig, *, resume: bool, write: bool = True) -> None:
+def open_butd(folder: Path, config: ButdConfig, *, resume: bool, write: bool = True, force: bool = False) -> None:
     """`open_run`, by the first of several processes; without `write` nothing is written yet."""
     if rank() == 0:
-        open_run(folder, config, resume=resume, write=write)
+        open_run(folder, config, resume=resume, write=write, force=force)
 
 
 def check_processes(config: ButdConfig, images: int = 0) -> None:
@@ -247,11 +247,18 @@ def check_processes(config: ButdConfig, images: int = 0) -> None:
 
 
 def train_butd(
-    config: ButdConfig, material: TaskImages, folder: Path | None = None, *, resume: bool = False, label: str = "BU-TD"
+    config: ButdConfig,
+    material: TaskImages,
+    folder: Path | None = None,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    label: str = "BU-TD",
 ) -> tuple[ButdNetwork, list[dict[str, Any]]]:
     """Train a network; return it with its metrics by epoch: "loss", and where due "test/TASK" (accuracy, 0 to 1), ... .
 
-    With `folder`, the run is kept there (see `ratenets.run`), and `resume` goes on with one that was stopped.
+    With `folder`, the run is kept there (see `ratenets.run`); `resume` goes on with one that was stopped, and `force`
+    replaces one.
 
     Raises:
         UsageError: see `check_processes`.
@@ -267,7 +274,7 @@ def train_butd(
 
     def open_folder(path: Path) -> None:
         start = _before_learning(made[0]) if rank() == 0 and not begun and config.evaluate_every else None
-        open_butd(path, config, resume=resume)
+        open_butd(path, config, resume=resume, force=force)
         if start is not None:
             write_json(path / START, {"epoch": 0, **start})
 

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from tqdm import tqdm
 
 from foundation.data.catalogue import data_root
-from foundation.data.space import check_disk, remove_abandoned
+from foundation.data.space import check_disk
 from foundation.errors import RatespikeError
 from foundation.files import whole_file
 from foundation.progress import bar
@@ -40,7 +40,6 @@ def resnet50_weights(root: Path | None = None, url: str = URL) -> Path:
         if path.is_file() and _is_official(path):
             return path
         check_disk(path.parent, MOST, NAME)
-        remove_abandoned(path.parent.glob(f".{path.stem}-*.part*"))
         with whole_file(path) as part:
             with part.open("wb") as stream:
                 _download(url + NAME, stream, path)

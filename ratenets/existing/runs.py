@@ -10,6 +10,7 @@ from foundation.data.catalogue import DATASETS
 from foundation.data.images import load_images
 from foundation.data.resizing import resized_shape
 from foundation.files import write_json
+from foundation.locks import locked
 from ratenets.existing.loading import Loaded, load_existing
 from ratenets.lpl.config import LPLConfig
 from ratenets.lpl.training import build_network, optimizer
@@ -22,7 +23,7 @@ ORIGIN = "origin.json"
 """In the run's folder: where its weights come from, and their names there and here."""
 
 
-def import_run(path: Path, config: LPLConfig, folder: Path, root: Path | None = None) -> Loaded:
+def import_run(path: Path, config: LPLConfig, folder: Path, root: Path | None = None, *, force: bool = False) -> Loaded:
     """Make a run of no epochs in `folder` that has the weights in the file `path`.
 
     Args:
@@ -30,6 +31,7 @@ def import_run(path: Path, config: LPLConfig, folder: Path, root: Path | None = 
         config: of the run: its dataset, its encoder.
         folder: new, or empty.
         root: of the datasets.
+        force: replace a run that lies there.
 
     Raises:
         UsageError: the folder is not free, or the weights are of another encoder; nothing is written then.
@@ -38,11 +40,13 @@ def import_run(path: Path, config: LPLConfig, folder: Path, root: Path | None = 
     shape, classes = _images(config, root)
     network = build_network(config, shape, classes)
     loaded = load_existing(path, network.encoder, config.encoder.kind)
-    open_run(folder, config, resume=False)
+    open_run(folder, config, resume=False, write=False, force=force)
     learner = SimpleNamespace(network=network, optimizer=optimizer(config, network))
-    save(folder, cast("Learner", learner), State())
     origin = {"file": str(loaded.path), "source": loaded.source, "epoch": loaded.epoch}
-    write_json(folder / ORIGIN, {**origin, "taken": dict(loaded.taken), "left": dict(loaded.left)})
+    with locked(folder):
+        open_run(folder, config, resume=False, force=force)
+        save(folder, cast("Learner", learner), State())
+        write_json(folder / ORIGIN, {**origin, "taken": dict(loaded.taken), "left": dict(loaded.left)})
     return loaded
 
 

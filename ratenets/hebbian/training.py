@@ -220,6 +220,7 @@ def train_hebbian(
     folder: Path | None = None,
     *,
     resume: bool = False,
+    force: bool = False,
     label: str = "local rule",
     measure: Callable[[LocalLearner], Mapping[str, float]] | None = None,
 ) -> tuple[LocalLearner, list[dict[str, Any]]]:
@@ -228,7 +229,8 @@ def train_hebbian(
     A line has "loss" and "accuracy" (0 to 1) of the training images as they were learned from (evaluated, in epoch 0),
     and "validation/loss", "validation/accuracy", "validation/correct/LABEL"; the last has "test/accuracy", too.
 
-    With `folder`, the run is kept there (see `ratenets.run`), and `resume` goes on with one that was stopped.
+    With `folder`, the run is kept there (see `ratenets.run`); `resume` goes on with one that was stopped, and `force`
+    replaces one.
 
     Raises:
         RatespikeError: see `ratenets.rehearsal.fit` and `ratenets.run.train`.
@@ -246,7 +248,7 @@ def train_hebbian(
         folder,
         resume=resume,
         label=label,
-        open_folder=lambda path: open_run(path, config, resume=resume),
+        open_folder=lambda path: open_run(path, config, resume=resume, force=force),
     )
     if not history:  # nothing was learned; what is measured at the end is measured now
         baseline[0] |= learner.accuracies("test", learner.test)

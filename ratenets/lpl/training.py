@@ -200,20 +200,29 @@ def material_of(config: LPLConfig, images: ImageSet) -> Material:
 
 
 def train_lpl(
-    config: LPLConfig, images: ImageSet, folder: Path | None = None, *, resume: bool = False, label: str = "LPL"
+    config: LPLConfig,
+    images: ImageSet,
+    folder: Path | None = None,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    label: str = "LPL",
 ) -> tuple[Encoder, list[dict[str, Any]]]:
     """Train an encoder on images; return it with the mean terms of each layer by epoch ("layer1/pull", ...).
 
-    With `folder`, the run is kept there (see `ratenets.run`), and `resume` goes on with one that was stopped.
+    With `folder`, the run is kept there (see `ratenets.run`); `resume` goes on with one that was stopped, and `force`
+    replaces one.
     """
-    return train_with(lambda config: LPLLearner.of_images(config, images), config, folder, resume=resume, label=label)
+    return train_with(
+        lambda config: LPLLearner.of_images(config, images), config, folder, resume=resume, force=force, label=label
+    )
 
 
-def open_lpl(folder: Path, config: LPLConfig, *, resume: bool, write: bool = True) -> None:
+def open_lpl(folder: Path, config: LPLConfig, *, resume: bool, write: bool = True, force: bool = False) -> None:
     """`open_run` for LPL, by the first of several processes; without `write` nothing is written yet."""
     if rank() == 0:
         extendable = not config.warmup_epochs and not config.greedy
-        open_run(folder, config, resume=resume, extendable=extendable, write=write)
+        open_run(folder, config, resume=resume, extendable=extendable, write=write, force=force)
 
 
 def train_with(
@@ -222,6 +231,7 @@ def train_with(
     folder: Path | None = None,
     *,
     resume: bool = False,
+    force: bool = False,
     label: str = "LPL",
 ) -> tuple[Encoder, list[dict[str, Any]]]:
     """`train_lpl` for any source: `learner_of` makes the learner of a configuration.
@@ -236,7 +246,7 @@ def train_with(
         folder,
         resume=resume,
         label=label,
-        open_folder=lambda path: open_lpl(path, config, resume=resume),
+        open_folder=lambda path: open_lpl(path, config, resume=resume, force=force),
         least=2,
     )
     return learner.network.encoder, history

@@ -1,7 +1,12 @@
 """Files are written whole or not at all; seeds are named; figures leave matplotlib alone."""
 
+import errno
+import fcntl
 import json
+import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import matplotlib
@@ -10,7 +15,8 @@ import pytest
 
 from foundation import figures
 from foundation.errors import RatespikeError, UsageError
-from foundation.files import check_target, claim_folder, whole_file, write_json, write_new_text, write_text
+from foundation.files import check_target, claim_folder, whole_file, write_json, write_text
+from foundation.locks import LOCK, in_use, locked, take
 from foundation.progress import bar
 from foundation.seeds import derive, numpy_generator
 
@@ -38,12 +44,89 @@ def test_written_files_are_as_readable_as_any_other(tmp_path):
     assert modes[0] == modes[1]
 
 
-def test_a_new_file_has_one_writer(tmp_path):
-    write_new_text(tmp_path / "deep" / "config.toml", "first")
-    with pytest.raises(FileExistsError):
-        write_new_text(tmp_path / "deep" / "config.toml", "second")
-    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["config.toml"]
-    assert (tmp_path / "deep" / "config.toml").read_text() == "first"
+WRITER = """
+import sys, time
+from pathlib import Path
+from foundation.files import whole_file
+with whole_file(Path(sys.argv[1])) as part:
+    part.write_text("half")
+    print("here", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write_and_a_live_one_is_left_alone(tmp_path):
+    path = tmp_path / "a [1].txt"
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    try:
+        for writer in writers:
+            assert writer.stdout is not None
+            writer.stdout.readline()
+        for folder in tmp_path.iterdir():  # however long ago they began
+            os.utime(folder, (0, 0))
+        writers[0].kill()
+        writers[0].wait()
+        write_text(path, "whole")
+        assert path.read_text() == "whole"
+        (live,) = [p for p in tmp_path.iterdir() if p != path]
+        assert (live / path.name).read_text() == "half"
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.wait()
+    write_text(path, "again")
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_files_are_written_where_there_are_neither_locks_nor_hard_links(tmp_path, monkeypatch):
+    def refused(*arguments: object, **options: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "not supported")
+
+    monkeypatch.setattr(os, "link", refused)
+    monkeypatch.setattr(fcntl, "flock", refused)
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+    young, old = (tmp_path / f".x-{name}.part" for name in ("young", "old"))
+    for part in (young, old):
+        part.mkdir()
+    os.utime(old, (0, 0))
+    write_text(tmp_path / "x.txt", "x")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [young.name, "x.txt"]  # who lives is not known there
+    with locked(tmp_path):
+        pass
+
+
+def test_an_error_of_the_system_names_the_file(tmp_path):
+    def full(path: Path) -> None:
+        with whole_file(path):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match=r"x\.txt") as caught:
+        full(tmp_path / "x.txt")
+    assert caught.value.filename == str(tmp_path / "x.txt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_has_one_process_at_work_and_no_lock_stays(tmp_path):
+    folder = tmp_path / "new"
+    with locked(folder), locked(folder):  # within one another
+        assert not in_use(folder)
+    assert not folder.exists()  # nothing came of it
+    folder.mkdir()
+    lock = take(folder)
+    assert lock is not None
+    assert lock.certain
+    assert in_use(folder)
+    with pytest.raises(RatespikeError, match="another process is at work"), locked(folder):
+        pass
+    lock.release()
+    assert not list(folder.iterdir())
+    (folder / LOCK).touch()  # a killed process left it
+    claim_folder(folder, "run.toml")
+    with locked(folder):
+        pass
+    assert not list(folder.iterdir())
 
 
 def test_targets_are_checked_before_work(tmp_path):

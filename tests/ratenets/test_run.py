@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -185,17 +187,100 @@ def test_a_checkpoint_that_lacks_something_is_refused(tmp_path, content):
         run_folder.load_weights(tmp_path, nn.Linear(3, 1))
 
 
-@pytest.mark.parametrize("damage", ["gone", "short", "garbled"])
-def test_metrics_that_do_not_fit_the_checkpoint_are_not_overwritten(tmp_path, damage):
+@pytest.mark.parametrize("damage", ["gone", "short", "garbled", "long"])
+def test_lost_and_damaged_metrics_come_back_from_the_checkpoint(tmp_path, damage):
     run.train(Line(), RunConfig(epochs=3), tmp_path)
     path = tmp_path / METRICS
-    size = path.stat().st_size
+    whole = path.read_text()
     if damage == "gone":
         path.unlink()
     else:
-        path.write_text("x" * (size if damage == "garbled" else size - 1))
-    with pytest.raises(RatespikeError, match=r"metrics\.jsonl: .*the run cannot go on"):
-        run.train(Line(), RunConfig(epochs=4), tmp_path, resume=True)
+        path.write_text({"short": whole[:-5], "garbled": "x" * len(whole), "long": whole + whole[:30]}[damage])
+    history = run.train(Line(), RunConfig(epochs=4), tmp_path, resume=True)
+    assert path.read_text().startswith(whole)
+    assert metrics(tmp_path) == history
+    assert [line["epoch"] for line in history] == [1, 2, 3, 4]
+
+
+def changed(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Write a checkpoint with another content, but for its digest."""
+    content = torch.load(folder / CHECKPOINT, weights_only=True)
+    change(content)
+    torch.save(content, folder / CHECKPOINT)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content["network"]["weight"].view(torch.int32)[0, 1].bitwise_xor_(1),
+        lambda content: content.update(epoch=1),
+        lambda content: content["metrics"][0].update(loss=0.5),
+        lambda content: content["settings"].update(seed=3),
+        lambda content: content["optimizer"]["param_groups"][0].update(momentum=0.5),
+        lambda content: content.update(index=1),
+    ],
+)
+def test_a_changed_bit_anywhere_in_a_checkpoint_is_noticed(tmp_path, change):
+    (tmp_path / CONFIG).write_text("seed = 2\n")
+    run.train(Line(), RunConfig(epochs=2), tmp_path)
+    changed(tmp_path, lambda content: None)
+    run.train(Line(), RunConfig(epochs=2), tmp_path, resume=True)
+    changed(tmp_path, change)
+    with pytest.raises(RatespikeError, match=r"checkpoint\.pt: damaged, its digest"):
+        run.train(Line(), RunConfig(epochs=3), tmp_path, resume=True)
+    with pytest.raises(RatespikeError, match="digest"):
+        run_folder.load_weights(tmp_path, nn.Linear(3, 1))
+
+
+@pytest.mark.parametrize("text", ["seed = 3\n", "", "seed = 2\nmomentum = 0.5\n"])
+def test_settings_that_were_edited_since_the_checkpoint_are_refused(tmp_path, text):
+    (tmp_path / CONFIG).write_text("seed = 2\n[run]\nepochs = 2\n")
+    run.train(Line(), RunConfig(epochs=2), tmp_path)
+    (tmp_path / CONFIG).write_text('seed = 2\n[run]\nepochs = 9\ndevice = "cuda"\n')  # these may differ
+    run.train(Line(), RunConfig(epochs=2), tmp_path, resume=True)
+    (tmp_path / CONFIG).write_text(text)
+    with pytest.raises(UsageError, match=r"config\.toml: was changed in (seed|momentum) since checkpoint\.pt"):
+        run.train(Line(), RunConfig(epochs=3), tmp_path, resume=True)
+
+
+def test_a_checkpoint_of_an_earlier_version_goes_on_with_a_word(tmp_path):
+    history = run.train(Line(), RunConfig(epochs=3), tmp_path)
+    size = len("".join((tmp_path / METRICS).read_text().splitlines(keepends=True)[:3]))
+
+    def as_it_was(content: dict[str, Any]) -> None:
+        for name in ("digest", "settings", "metrics", "ratespike"):
+            del content[name]
+        content["metrics_bytes"] = size
+
+    changed(tmp_path, as_it_was)
+    with (tmp_path / METRICS).open("a") as file:
+        file.write('{"epoch": 4, "loss":')
+    with pytest.warns(UserWarning, match="no digest"):
+        assert run.train(Line(), RunConfig(epochs=4), tmp_path, resume=True)[:3] == history
+    assert len(metrics(tmp_path)) == 4
+    changed(tmp_path, as_it_was)
+    (tmp_path / METRICS).write_text("")
+    with pytest.warns(UserWarning, match="no digest"), pytest.raises(RatespikeError, match="lacks epochs"):
+        run.train(Line(), RunConfig(epochs=5), tmp_path, resume=True)
+
+
+def test_two_processes_at_once_do_not_share_a_run(tmp_path):
+    """Another process holds the lock, and a killed one lets it go."""
+    code = "import sys, time\nfrom pathlib import Path\nfrom foundation.locks import locked\n"
+    code += "with locked(Path(sys.argv[1])): print('here', flush=True); time.sleep(60)"
+    run.train(Line(), RunConfig(epochs=1), tmp_path)
+    other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
+    try:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(RatespikeError, match="another process is at work there"):
+            run.train(Line(), RunConfig(epochs=2), tmp_path, resume=True)
+        assert len(metrics(tmp_path)) == 1
+    finally:
+        other.kill()
+        other.wait()
+    assert len(run.train(Line(), RunConfig(epochs=2), tmp_path, resume=True)) == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == [CHECKPOINT, METRICS, "tensorboard"]
 
 
 def test_metrics_without_a_checkpoint_are_not_overwritten(tmp_path):
