@@ -22,3 +22,7 @@ class StoppedError(RatespikeError):
     """A run was asked to stop (Ctrl-C, SIGTERM) and can be resumed; the message says how."""
 
     exit_status = 130
+
+
+class Notice(Warning):
+    """Something that a user should know and that is no error; the command line prints it as one line, once."""

@@ -74,13 +74,14 @@ def _sync(folder: Path) -> None:
             os.close(handle)
 
 
-def check_target(path: Path, *others: Path) -> None:
+def check_target(path: Path, *others: Path, new: bool = False) -> None:
     """Make sure that a file could be written at `path`, before any work starts; nothing is made.
 
-    `others` are files that are read, or written as well: `path` must not be one of them.
+    `others` are files that are read, or written as well: `path` must not be one of them. With `new` there must not be
+    such a file yet.
 
     Raises:
-        UsageError: it is a folder, a device, one of the others, or lies below a file.
+        UsageError: it is a folder, a device, one of the others, exists and should be new, or lies below a file.
         RatespikeError: no permission.
     """
     if path.is_dir():
@@ -90,6 +91,8 @@ def check_target(path: Path, *others: Path) -> None:
     for other in others:
         if path.resolve() == other.resolve():
             raise UsageError(f"{path}: would overwrite what is read from, or written to, the same file; name another")
+    if new and (path.exists() or path.is_symlink()):
+        raise UsageError(f"{path}: exists; name another file, or overwrite it with --force")
     _check_folder(path, next(p for p in path.absolute().parents if p.exists()))
 
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from foundation import config as configs
-from foundation.errors import RatespikeError, UsageError
+from foundation.errors import Notice, RatespikeError, UsageError
 from foundation.files import claim_folder, sweep, write_bytes, write_text
 from foundation.locks import in_use, locked
 
@@ -81,7 +81,7 @@ def open_run(
     if path.is_file() and not force:
         if not resume:
             raise UsageError(
-                f"{folder}: holds a run already; --resume goes on with it, --force replaces it, or choose another --out"
+                f"{folder}: holds a run already; --resume goes on with it, --force replaces it; or choose another --out"
             )
         before = run_config(type(config), folder)
         free = FREE if extendable else {"run.device"}
@@ -217,7 +217,7 @@ def _read(folder: Path) -> dict[str, Any]:
     content = _load(folder)
     path, digest = folder / CHECKPOINT, content.pop("digest", None)
     if digest is None:
-        warnings.warn(f"{path}: of a version that wrote no digest; whether it is damaged cannot be told", stacklevel=2)
+        warnings.warn(f"{path}: has no digest yet; whether it is damaged cannot be told", Notice, stacklevel=2)
     elif digest != _digest(content):
         raise RatespikeError(f"{path}: damaged, its digest is not that of its content; take a copy, or train anew")
     if changed := _changed(content, _settings(folder)):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
 from typing import NoReturn
 
 import click
 
-from foundation.errors import RatespikeError
+from foundation.errors import Notice, RatespikeError
 
 # Idle threads that spin, as OpenMP's do by default, stall everything where another program has the other cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -54,6 +55,7 @@ def group() -> None:
 
 def main() -> None:
     """Run the command line; an error of ours is one line on standard error and its exit status."""
+    warnings.showwarning = _show
     try:
         group.main(prog_name="ratespike", standalone_mode=False)
     except click.exceptions.Abort:
@@ -76,6 +78,12 @@ def main() -> None:
         _fail("not enough memory on the device; take smaller batches, or a narrower network", 1)
     except OSError as error:
         _fail(f"{error.filename or 'the system'}: {error.strerror or error}", 1)
+
+
+def _show(message: Warning | str, category: type[Warning], *where: object, **more: object) -> None:
+    """What a library warns of, without the line of its source."""
+    kind = "" if issubclass(category, Notice) else f"{category.__name__}: "
+    click.echo(f"ratespike: {kind}{' '.join(str(message).split())}", err=True)
 
 
 def _fail(message: str, status: int, name: str = "ratespike") -> NoReturn:

@@ -190,13 +190,12 @@ def stdp(paper: bool, codegen: str, backend: str, device: str, precision: str | 
     figure stdp`.
     """
     from spiking.run_file import write_pairings
-    from spiking.simulation import check_new
 
     simulator = Simulator(backend, codegen, device, precision)
     given = flag_values(PairingProtocol, flags)
     variants = [{**given, **curve} for curve in PAPER_CURVES] if paper else [given]
     protocols = [configs.from_mapping(PairingProtocol, values, "command line") for values in variants]
-    check_new(out)
+    check_target(out)
     if backend == "torch":
         from spiking.torch.pairing import run_pairings as run_in_torch
 

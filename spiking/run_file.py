@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from io import BytesIO
@@ -16,10 +16,11 @@ from typing import Any
 
 import h5py
 import numpy as np
+import tomli_w
 from numpy.typing import NDArray
 
-from foundation.config import dumps, loads, parse
-from foundation.errors import RatespikeError
+from foundation.config import differences_of, dumps, loads, parse
+from foundation.errors import RatespikeError, UsageError
 from foundation.files import whole_file, write_bytes
 from spiking.hdf5 import CHECKED, reading, stored
 from spiking.network import NetworkConfig, Wiring
@@ -64,6 +65,7 @@ def write_networks(path: Path, runs: Sequence[FinishedRun]) -> None:
 
 def _write_network(group: h5py.Group, run: FinishedRun) -> None:
     config = run.config
+    group.attrs["run"] = tomli_w.dumps(run.folder.identity)
     group.attrs.update(config=dumps(config), label=config.label, dt=config.dt, steps=run.steps, kept_from=run.kept_from)
     for name, projection in vars(run.wiring).items():
         if name == "U":
@@ -149,6 +151,26 @@ def read_configs(path: Path) -> list[NetworkConfig]:
     with reading(path, NETWORKS, FORMAT) as file:
         groups = [file["networks"][str(number)] for number in range(len(file["networks"]))]
         return [loads(NetworkConfig, str(group.attrs["config"]), str(path)) for group in groups]
+
+
+def check_same(path: Path, identities: Sequence[Mapping[str, Any]]) -> None:
+    """Make sure that a run file is what a run of these identities (see `spiking.run_folder`) left.
+
+    Raises:
+        UsageError: it is of another run; the message says in what it differs.
+        RatespikeError: as `read_networks`.
+    """
+    with reading(path, NETWORKS, FORMAT) as file:
+        groups = [file["networks"][str(number)] for number in range(len(file["networks"]))]
+        held = [parse(str(group.attrs["run"]), str(path)) if "run" in group.attrs else None for group in groups]
+        configs = [parse(str(group.attrs["config"]), str(path)) for group in groups]
+    if len(held) != len(identities):
+        raise UsageError(f"{path}: exists, and has {len(held)} networks, not {len(identities)}; name another file")
+    for run, config, identity in zip(held, configs, identities, strict=True):
+        then = {"network": config} if run is None else {key: run[key] for key in identity if key in run}
+        now = {key: identity[key] for key in then}
+        if differ := differences_of(then, now):
+            raise UsageError(f"{path}: exists, and is of another run; it differs in {', '.join(differ)}")
 
 
 def _read_network(group: h5py.Group) -> NetworkRecord:

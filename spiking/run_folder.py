@@ -3,13 +3,17 @@
 ``run.toml`` says which run it is; ``pieces/<n>.npz`` is what is kept of piece n; ``state.npz`` is the state after the
 last of them, and ``before.npz`` that before it, for runs that advance together and are killed when some of them have
 written a piece. Each is written whole, pieces before the state that follows them, so a run killed at any time goes on
-from its last state.
+from its last state. Each carries checksums and the digest of the run that it is of. Who writes holds the folder's lock
+(`foundation.locks`), or that of the folder around it.
 """
 
 from __future__ import annotations
 
+import json
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
@@ -19,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.config import differences_of, parse, read_text
-from foundation.errors import RatespikeError, UsageError
-from foundation.files import check_target, claim_folder, sweep, write_bytes, write_new_text
+from foundation.errors import Notice, RatespikeError, UsageError
+from foundation.files import check_target, claim_folder, sweep, write_bytes, write_text
 
 Array = NDArray[Any]
 FORMAT = 1
@@ -34,6 +38,7 @@ class RunFolder:
         path: of the folder.
         identity: what makes it this run and no other, as plain nested values that TOML can hold.
         resume: whether a folder that exists is to be gone on with.
+        force: whether the first `add` is to replace an unfinished run that lies there.
 
     Attributes:
         done: number of pieces that are done.
@@ -44,18 +49,19 @@ class RunFolder:
         RatespikeError: it is damaged, or was written by another version.
     """
 
-    def __init__(self, path: Path, identity: Mapping[str, Any], *, resume: bool) -> None:
+    def __init__(self, path: Path, identity: Mapping[str, Any], *, resume: bool, force: bool = False) -> None:
         self.path = path
         self.identity = {"format": FORMAT, "ratespike": version("ratespike"), **identity}
+        self._digest = sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
         self.done: int = 0
         self.state: dict[str, Array] | None = None
         self._read_from = ""  # the file that holds the state after `done` pieces
-        self._known = (path / "run.toml").exists()
+        self._known, self._force = (path / "run.toml").exists() and not force, force
         if not self._known:
             _check_new(path)
             return
         if not resume:
-            raise UsageError(f"{path}: an unfinished run lies here; go on with --resume, or remove it")
+            raise UsageError(f"{path}: an unfinished run lies here; go on with --resume, or begin anew with --force")
         found = parse(read_text(path / "run.toml"), f"{path / 'run.toml'}")
         for key in ("format", "ratespike"):
             if found.get(key) != self.identity[key]:
@@ -75,16 +81,17 @@ class RunFolder:
         if not self._known:
             import tomli_w
 
-            try:
-                write_new_text(self.path / "run.toml", tomli_w.dumps(self.identity))
-            except FileExistsError:
-                raise UsageError(f"{self.path}: another process has begun a run here") from None
+            if self._force:
+                discard(self.path)
+            if (self.path / "run.toml").exists():
+                raise UsageError(f"{self.path}: another process has begun a run here")
+            write_text(self.path / "run.toml", tomli_w.dumps(self.identity))
             self._known = True
-        _write(self.path / "pieces" / f"{number}.npz", piece)
+        self._write(self.path / "pieces" / f"{number}.npz", piece)
         if self._read_from == "state.npz":
             (self.path / "state.npz").replace(self.path / "before.npz")
         self._read_from = "state.npz"
-        _write(self.path / "state.npz", {"pieces": np.array(number + 1), **state})
+        self._write(self.path / "state.npz", {"pieces": np.array(number + 1), **state})
         self.done, self.state = number + 1, dict(state)
 
     def back_to(self, done: int) -> None:
@@ -103,7 +110,7 @@ class RunFolder:
 
     def piece(self, number: int) -> dict[str, Array]:
         """What `add` kept of a piece. Raises `RatespikeError` if it is missing or damaged."""
-        return _read(self.path / "pieces" / f"{number}.npz")
+        return self._read(self.path / "pieces" / f"{number}.npz")
 
     def pieces(self) -> Iterator[dict[str, Array]]:
         """All that are done, in order."""
@@ -113,24 +120,11 @@ class RunFolder:
         """Of all that is in it, in bytes."""
         return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
 
-    def remove(self) -> None:
-        """Delete what this class has written, and the folder if nothing else is in it."""
-        for folder in (self.path / "pieces", self.path):
-            if folder.is_dir():
-                sweep(folder)
-        for number in range(self.done):
-            (self.path / "pieces" / f"{number}.npz").unlink(missing_ok=True)
-        for name in (*STATES, "run.toml"):
-            (self.path / name).unlink(missing_ok=True)
-        for folder in (self.path / "pieces", self.path):
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
-
     def _read_state(self, name: str = "state.npz") -> tuple[int, dict[str, Array] | None]:
         path = self.path / name
         if name == "before.npz" and not path.exists():
             return 0, None
-        state = _read(path)
+        state = self._read(path)
         try:
             done = int(state.pop("pieces"))
         except (KeyError, TypeError, ValueError):
@@ -138,6 +132,33 @@ class RunFolder:
         if done < 1:
             raise RatespikeError(f"{path}: damaged: says not after which piece it is")
         return done, state
+
+    def _write(self, path: Path, arrays: Mapping[str, Array]) -> None:
+        _write(path, {"run": np.array(self._digest), **arrays})
+
+    def _read(self, path: Path) -> dict[str, Array]:
+        """The arrays of a file of this run and no other."""
+        found = _read(path)
+        of = found.pop("run", None)
+        if of is None:
+            warnings.warn(f"{path}: has no digest yet; of which run it is cannot be told", Notice, stacklevel=2)
+        elif str(of) != self._digest:
+            raise RatespikeError(f"{path}: is of another run than run.toml says; the run cannot be resumed")
+        return found
+
+
+def discard(path: Path) -> None:
+    """Remove what makes the unfinished run in a folder, if there is one, and the folder if nothing else is in it."""
+    if not (path / "run.toml").exists():
+        return
+    for folder in (path / "pieces", path):
+        if folder.is_dir():
+            sweep(folder)
+    for file in (*path.glob("pieces/*.npz"), *(path / name for name in (*STATES, "run.toml"))):
+        file.unlink(missing_ok=True)
+    for folder in (path / "pieces", path):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _check_new(path: Path) -> None:

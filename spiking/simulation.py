@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from hashlib import sha256
@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from foundation.config import check_kinds, setting
 from foundation.errors import RatespikeError, StoppedError, UsageError
 from foundation.files import check_target
+from foundation.locks import locked
 from foundation.progress import bar
 from foundation.stopping import stop_requests
 from spiking.network import CONDITIONS, STANDARD, InputSpikes, NetworkConfig, Segment, Wiring, draw_wiring, segments
 from spiking.parameters import whole_steps
-from spiking.run_file import FinishedRun, write_networks
-from spiking.run_folder import RunFolder
+from spiking.run_file import FinishedRun, check_same, write_networks
+from spiking.run_folder import RunFolder, discard
 from spiking.stimuli import RateTrace, SpikeEvents
 
 Array = NDArray[Any]
@@ -154,11 +155,13 @@ def run_networks(
     together: bool = False,
     backend: str,
     resume: bool = False,
+    force: bool = False,
 ) -> None:
     """Run all networks of a config and write them to the run file `out`.
 
-    Until then everything is in the folder ``<out>.partial``: a run that was stopped or killed goes on from there with
-    `resume`, and ends where it would have ended.
+    Until then everything is in the folder ``<out>.partial``, which one process at a time works in: a run that was
+    stopped or killed goes on from there with `resume`, and ends where it would have ended. To resume one that is
+    finished is to leave it as it is.
 
     Args:
         config: what to run.
@@ -168,15 +171,15 @@ def run_networks(
         together: run all networks at once, not one after the other.
         backend: its name; results of two backends differ in the last digits, so a run stays with one.
         resume: go on with what is in the folder.
+        force: replace what is at `out`, and an unfinished run in the folder.
 
     Raises:
         UsageError: `out` exists, or there is nothing to resume, or what there is belongs to another run.
+        RatespikeError: another process is at work there.
         StoppedError: Ctrl-C.
     """
-    check_new(out)
+    check_target(out, new=not (resume or force))
     base = partial_folder(out)
-    if resume and not base.exists():
-        raise UsageError(f"{out}: no run to resume, there is no {base.name}")
     identity = {
         "recording": asdict(config.recording),
         "networks": config.networks,
@@ -184,33 +187,37 @@ def run_networks(
         "rates": _digest(traces),
         "backend": backend,
     }
-    runs = []
-    for k, network in enumerate(config.members):
-        folder = RunFolder(base / str(k), {**identity, "network": asdict(network)}, resume=resume)
-        runs.append(Run(network, traces, config.recording, folder))
+    identities = [{**identity, "network": asdict(network)} for network in config.members]
+    with locked(base):
+        if out.exists() and resume:
+            check_same(out, identities)
+        else:
+            if resume and not any(base.glob("*/run.toml")):
+                raise UsageError(f"{out}: no run to resume, there is no {base.name}")
+            runs = []
+            for k, (network, whose) in enumerate(zip(config.members, identities, strict=True)):
+                folder = RunFolder(base / str(k), whose, resume=resume, force=force)
+                runs.append(Run(network, traces, config.recording, folder))
+            _run_and_write(runs, out, simulate, together=together)
+        for each in base.glob("*/run.toml"):  # a kill in between leaves both, and the next `resume` comes here
+            discard(each.parent)
+    with suppress(OSError):  # something else is in it
+        base.rmdir()
+
+
+def _run_and_write(runs: Sequence[Run], out: Path, simulate: SimulateBatch, *, together: bool) -> None:
     try:
         with stop_requests() as stopped:
             for group in [runs] if together else [[run] for run in runs]:
                 if stopped():
                     raise KeyboardInterrupt
                 finish(group, simulate)
-        check_new(out)
         write_networks(out, [run.finished() for run in runs])
     except KeyboardInterrupt:
-        if not base.exists():
+        base = partial_folder(out)
+        if not any(base.glob("*/run.toml")):
             raise StoppedError("stopped before anything was done; nothing was written") from None
         raise StoppedError(f"stopped; go on with --resume, everything so far is in {base}") from None
-    for run in runs:
-        run.folder.remove()
-    if not any(base.iterdir()):
-        base.rmdir()
-
-
-def check_new(out: Path) -> None:
-    """Make sure that a file can be written at `out` and that none is there. Raises `UsageError`."""
-    check_target(out)
-    if out.exists():
-        raise UsageError(f"{out}: exists; name another file")
 
 
 def partial_folder(out: Path) -> Path:

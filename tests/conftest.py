@@ -5,6 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+settings.register_profile("any machine", deadline=None)  # a busy machine is no fault
+settings.load_profile("any machine")
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes, which share the cores; before torch is imported
     os.environ.setdefault("OMP_NUM_THREADS", "1")

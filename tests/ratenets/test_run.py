@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from foundation import config as configs
-from foundation.errors import RatespikeError, StoppedError, UsageError
+from foundation.errors import Notice, RatespikeError, StoppedError, UsageError
 from ratenets import run, run_folder
 from ratenets.lpl.config import LPLConfig
 from ratenets.lpl.encoders import EncoderConfig
@@ -255,12 +255,12 @@ def test_a_checkpoint_of_an_earlier_version_goes_on_with_a_word(tmp_path):
     changed(tmp_path, as_it_was)
     with (tmp_path / METRICS).open("a") as file:
         file.write('{"epoch": 4, "loss":')
-    with pytest.warns(UserWarning, match="no digest"):
+    with pytest.warns(Notice, match="no digest"):
         assert run.train(Line(), RunConfig(epochs=4), tmp_path, resume=True)[:3] == history
     assert len(metrics(tmp_path)) == 4
     changed(tmp_path, as_it_was)
     (tmp_path / METRICS).write_text("")
-    with pytest.warns(UserWarning, match="no digest"), pytest.raises(RatespikeError, match="lacks epochs"):
+    with pytest.warns(Notice, match="no digest"), pytest.raises(RatespikeError, match="lacks epochs"):
         run.train(Line(), RunConfig(epochs=5), tmp_path, resume=True)
 
 
@@ -410,7 +410,7 @@ def test_precisions_agree_within_their_digits(rng, precision, each_device):
     config = LPLConfig(
         batch_size=20,
         encoder=EncoderConfig(hidden=(6, 5)),
-        optimizer="sgd",  # a bias that no term of the loss feels has a gradient of rounding errors; Adam would follow it
+        optimizer="sgd",  # where no term feels a bias, its gradient is rounding errors; Adam would follow them
         run=RunConfig(epochs=2, precision=precision, device=each_device),
     )
     exact = replace(config, run=RunConfig(epochs=2, precision="float64"))

@@ -64,7 +64,7 @@ def test_pieces_and_the_last_state_come_back(tmp_path) -> None:
 
 def test_an_unfinished_run_is_gone_on_with_only_if_told(tmp_path) -> None:
     filled(tmp_path)
-    with pytest.raises(UsageError, match="an unfinished run lies here; go on with --resume, or remove it"):
+    with pytest.raises(UsageError, match="an unfinished run lies here; go on with --resume, or begin anew"):
         RunFolder(tmp_path, IDENTITY, resume=False)
 
 
@@ -100,11 +100,11 @@ def enumerate_pieces(folder: RunFolder):
 
 
 def test_what_killed_writers_left_is_no_obstacle_and_goes_with_the_rest(tmp_path) -> None:
-    folder = filled(tmp_path / "run")
+    filled(tmp_path / "run")
     for name in (".state-x1.part.npz", "pieces/.0-x2.part.npz"):
         (tmp_path / "run" / name).write_bytes(b"half")
     assert RunFolder(tmp_path / "run", IDENTITY, resume=True).done == 3
-    folder.remove()
+    run_folder.discard(tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -116,11 +116,11 @@ def test_a_kill_before_the_first_file_is_no_obstacle(tmp_path) -> None:
         assert RunFolder(tmp_path / "run", IDENTITY, resume=resume).done == 0
 
 
-def test_remove_leaves_what_is_not_ours(tmp_path) -> None:
-    folder = filled(tmp_path)
+def test_discarding_leaves_what_is_not_ours(tmp_path) -> None:
+    filled(tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "pieces" / "notes.txt").write_text("mine")
-    folder.remove()
+    run_folder.discard(tmp_path)
     assert contents(tmp_path) == {"notes.txt": b"mine", "pieces/notes.txt": b"mine"}
 
 

@@ -82,8 +82,10 @@ def short_pieces(monkeypatch):
     Toy.calls = 0
 
 
-def run(out: Path, config: RunConfig = CONFIG, simulate: Any = Toy, *, rates=RATES, resume=False, name="toy") -> None:
-    run_networks(config, rates, out, alone(simulate), backend=name, resume=resume)
+def run(
+    out: Path, config: RunConfig = CONFIG, simulate: Any = Toy, *, rates=RATES, resume=False, name="toy", force=False
+) -> None:
+    run_networks(config, rates, out, alone(simulate), backend=name, resume=resume, force=force)
 
 
 def everything(folder: Path) -> dict[str, bytes]:
@@ -449,12 +451,54 @@ def test_a_folder_that_lacks_a_piece_is_refused(stopped) -> None:
 
 
 def test_what_exists_is_not_overwritten_and_what_does_not_exist_not_resumed(tmp_path, straight, stopped) -> None:
-    for resume in (False, True):
-        refused(straight, "run.h5: exists; name another file", resume=resume)
+    refused(straight, "run.h5: exists; name another file, or overwrite it with --force", resume=False)
     refused(tmp_path / "none.h5", r"none\.h5: no run to resume, there is no none\.h5\.partial")
     refused(tmp_path / "straight", "is a folder; name a file", resume=False)
     stopped.write_text("came later")
-    refused(stopped, "run.h5: exists; name another file")
+    refused(stopped, "run.h5: exists; name another file", resume=False)
+    refused(stopped, "run.h5: damaged, or not a file of")
+
+
+def test_to_resume_what_is_finished_is_success_and_changes_nothing(straight) -> None:
+    before = everything(straight.parent)
+    run(straight, resume=True, simulate=never)
+    assert everything(straight.parent) == before
+    other = replace(CONFIG, network=replace(NETWORK, eta=0.5))
+    refused(straight, "is of another run; it differs in network.eta", config=other)
+    refused(straight, "exists, and has 2 networks, not 1", config=replace(CONFIG, networks=1))
+
+
+def test_a_kill_between_writing_the_file_and_removing_the_pieces_does_no_harm(straight, stopped, monkeypatch) -> None:
+    def die(path: Path) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(simulation, "discard", die)
+        with pytest.raises(KilledError):
+            run(stopped, resume=True)
+    assert partial_folder(stopped).is_dir()
+    run(stopped, resume=True, simulate=never)
+    assert_same_file(stopped, straight)
+    assert [path.name for path in stopped.parent.iterdir()] == [stopped.name]
+
+
+def test_force_replaces_a_file_and_an_unfinished_run_once_there_is_a_new_one(tmp_path, straight, stopped) -> None:
+    before = everything(stopped.parent)
+    with pytest.raises(UsageError, match="p_ext"):
+        run(stopped, force=True, config=replace(CONFIG, network=replace(NETWORK, p_ext=0.0)))
+    assert everything(stopped.parent) == before
+    run(stopped, force=True)
+    run(stopped, force=True)
+    assert_same_file(stopped, straight)
+    assert [path.name for path in stopped.parent.iterdir()] == [stopped.name]
+
+
+def test_the_pieces_of_another_run_are_not_taken_for_ones_own(stopped) -> None:
+    """The seed was edited in run.toml, and the command says the same."""
+    for path in partial_folder(stopped).glob("*/run.toml"):
+        path.write_text(path.read_text().replace("\neta = ", "\neta = 1"))
+    other = replace(CONFIG, network=replace(NETWORK, eta=float(f"1{NETWORK.eta}")))
+    refused(stopped, "is of another run than run.toml says", config=other)
 
 
 @pytest.mark.parametrize(
