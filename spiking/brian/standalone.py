@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import signal
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from brian2.devices.device import get_device, reset_device, set_device
 from numpy.typing import NDArray
 
 from foundation.errors import RatespikeError
+from foundation.scratch import Scratch, scratch
 from spiking.brian.simulator import Build, Probe, spike_steps, state_variables
 from spiking.simulation import Array, Piece, State
 from spiking.stimuli import SpikeEvents
@@ -53,15 +52,14 @@ class StandaloneSimulator:
     def __init__(self, build: Build, capacity: int, probes: Mapping[str, Probe] | None = None) -> None:
         self.build, self.capacity, self.probes = build, capacity, probes or {}
         self._program: _Program | None = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._open = ExitStack()
 
     def __enter__(self) -> StandaloneSimulator:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._folder is not None:
-            self._folder.cleanup()
-        self._folder = self._program = None
+        self._program = None
+        self._open.close()
 
     def advance(self, state: State, arrivals: SpikeEvents) -> Piece:
         """Run on from `state`.
@@ -72,16 +70,15 @@ class StandaloneSimulator:
         if self._program is None or arrivals.source.size > self.capacity:
             self.__exit__()
             self.capacity = max(self.capacity, 2 * arrivals.source.size if arrivals.source.size > self.capacity else 0)
-            self._folder = tempfile.TemporaryDirectory(prefix="ratespike-")
-            self._program = _compile(self, Path(self._folder.name), arrivals.lines, arrivals.dt)
+            self._program = _compile(self, self._open.enter_context(scratch()), arrivals.lines, arrivals.dt)
         return self._program.run(state, arrivals)
 
 
 class _Program:
     """A compiled model: where it lies, and in which files it writes what."""
 
-    def __init__(self, folder: Path, capacity: int, dt: float) -> None:
-        self.folder, self.capacity, self.dt = folder, capacity, dt
+    def __init__(self, where: Scratch, capacity: int, dt: float) -> None:
+        self.where, self.capacity, self.dt = where, capacity, dt
         self.arguments: dict[str, tuple[str, np.dtype[Any]]] = {}  # state variable -> name in the program, type
         self.files: dict[str, tuple[str, np.dtype[Any]]] = {}  # result -> file, type
         self.inputs: tuple[str, str] = ("", "")
@@ -90,23 +87,23 @@ class _Program:
         self.probes: dict[str, Probe] = {}
 
     def run(self, state: State, arrivals: SpikeEvents) -> Piece:
-        with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
-            return self._run(Path(scratch), state, arrivals)
+        with tempfile.TemporaryDirectory(dir=self.where.path) as folder:
+            return self._run(Path(folder), state, arrivals)
 
-    def _run(self, scratch: Path, state: State, arrivals: SpikeEvents) -> Piece:
-        results = scratch / "results"
+    def _run(self, folder: Path, state: State, arrivals: SpikeEvents) -> Piece:
+        results = folder / "results"
         results.mkdir()
         command = ["./main", "--results_dir", f"{results}/"]
         for name, (variable, kind) in self.arguments.items():
-            (scratch / variable).write_bytes(np.ascontiguousarray(state[name], kind).tobytes())
-            command.append(f"{variable}={scratch / variable}")
+            (folder / variable).write_bytes(np.ascontiguousarray(state[name], kind).tobytes())
+            command.append(f"{variable}={folder / variable}")
         padding = self.capacity - arrivals.source.size
         for variable, values, rest in zip(self.inputs, (arrivals.source, arrivals.step), (0, NEVER), strict=True):
             padded = np.pad(values, (0, padding), constant_values=rest).astype(np.int32)
-            (scratch / variable).write_bytes(padded.tobytes())
-            command.append(f"{variable}={scratch / variable}")
+            (folder / variable).write_bytes(padded.tobytes())
+            command.append(f"{variable}={folder / variable}")
         command.append(f"{self.last}={arrivals.steps - 1}")
-        _call(command, self.folder, "the simulation failed")
+        _call(command, self.where, "the simulation failed")
 
         def result(name: str) -> Array:
             file, kind = self.files[name]
@@ -122,10 +119,10 @@ class _Program:
         )
 
 
-def _compile(simulator: StandaloneSimulator, folder: Path, lines: int, dt: float) -> _Program:
+def _compile(simulator: StandaloneSimulator, where: Scratch, lines: int, dt: float) -> _Program:
     if compiler() is None:
         raise RatespikeError("C++ standalone mode needs make and a C++ compiler (g++, or the one named in CXX)")
-    program = _Program(folder, simulator.capacity, dt)
+    folder, program = where.path, _Program(where, simulator.capacity, dt)
     with _standalone(folder) as device:
         source = _source(lines, simulator.capacity, dt)
         model = simulator.build(source)
@@ -155,7 +152,7 @@ def _compile(simulator: StandaloneSimulator, folder: Path, lines: int, dt: float
     program.neurons, program.probes = tuple(monitors), dict(simulator.probes)
     (folder / "quick.mk").write_text(MAKEFILE)
     (folder / "make.deps").touch()  # what depends on what only matters where sources change
-    _call(["make", "-f", "quick.mk", f"-j{os.cpu_count() or 1}"], folder, "the model does not compile")
+    _call(["make", "-f", "quick.mk", f"-j{os.cpu_count() or 1}"], where, "the model does not compile")
     return program
 
 
@@ -213,11 +210,9 @@ stop_after.implementations.add_implementation(
 )
 
 
-def _call(command: list[str], folder: Path, failure: str) -> None:
-    """Run a program. Ctrl-C at a terminal, or the end of a job, reaches it as well as us, and ends it."""
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode in (-signal.SIGINT, -signal.SIGTERM):
-        raise KeyboardInterrupt
+def _call(command: list[str], where: Scratch, failure: str) -> None:
+    """Run a program; Ctrl-C and the end of a job end it."""
+    done = where.run(command)
     if done.returncode:
         reason = next((line for line in done.stderr.splitlines() if "rror" in line), f"status {done.returncode}")
         raise RatespikeError(f"C++ standalone mode: {failure}: {reason}")

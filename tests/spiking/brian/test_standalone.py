@@ -12,6 +12,7 @@ import pytest
 from brian2.devices.device import get_device
 
 from foundation.errors import RatespikeError
+from foundation.scratch import Scratch
 from spiking.brian import network_simulator, standalone
 from spiking.brian.network_simulator import BrianNetwork
 from spiking.brian.simulator import Probe, RuntimeSimulator, initial_state
@@ -179,10 +180,10 @@ def test_a_program_that_is_too_small_gives_way_to_a_larger_one(monkeypatch):
     made: list[Any] = []
 
     class Program:
-        def __init__(self, simulator: StandaloneSimulator, folder: Path, lines: int, dt: float) -> None:
-            assert folder.is_dir()
+        def __init__(self, simulator: StandaloneSimulator, where: Scratch, lines: int, dt: float) -> None:
+            assert where.path.is_dir()
             assert all(not other.folder.exists() for other in made)
-            self.folder, self.capacity, self.calls = folder, simulator.capacity, 0
+            self.folder, self.capacity, self.calls = where.path, simulator.capacity, 0
             made.append(self)
 
         def run(self, state: State, arrivals: SpikeEvents) -> Piece:
@@ -231,10 +232,10 @@ def test_a_compiler_that_fails(monkeypatch):
 
 
 def test_a_program_that_fails(monkeypatch, tmp_path):
-    def compiled_to_nothing(simulator: StandaloneSimulator, folder: Path, lines: int, dt: float) -> Any:
-        (folder / "main").write_text("#!/bin/sh\necho First line >&2\necho Error: no more >&2\nexit 3\n")
-        (folder / "main").chmod(0o755)
-        program = standalone._Program(folder, simulator.capacity, dt)
+    def compiled_to_nothing(simulator: StandaloneSimulator, where: Scratch, lines: int, dt: float) -> Any:
+        (where.path / "main").write_text("#!/bin/sh\necho First line >&2\necho Error: no more >&2\nexit 3\n")
+        (where.path / "main").chmod(0o755)
+        program = standalone._Program(where, simulator.capacity, dt)
         program.inputs, program.last = ("source", "step"), "last"
         return program
 
