@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from ratenets.distributed import ranks
-from ratenets.run import Learner, MemoryFullError, RunConfig, out_of_memory, rehearse, train
+from ratenets.run import Learner, MemoryFullError, out_of_memory, rehearse, train
+from ratenets.run_config import RunConfig
 
 
 class BatchConfig(Protocol):
