@@ -14,62 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.coding import frame_spikes
-from foundation.config import setting
+from bridge.config import ComparisonConfig
 from foundation.errors import UsageError
 from foundation.seeds import numpy_generator
 from ratenets.lpl.rule import online_update
 from spiking.brian.feedforward import LayerRun, run_layer
 from spiking.brian.running import code_generation
-from spiking.parameters import CurrentNeuron, LPLSynapse
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class ComparisonConfig:
-    """How the two levels are compared."""
-
-    realisations: int = setting(8, "independent Poisson realisations of the stimulus, an even number")
-    frame: float = setting(0.1, "duration of a frame, in s; the rule's Delta t is set to it")
-    dt: float = setting(5e-4, "step of the spiking simulation, in s")
-    input_rate: float = setting(200.0, "rate of an input of value 1, in Hz")
-    unit_rate: float = setting(500.0, "firing rate of a unit of activation 1, in Hz")
-    beta: float = setting(20.0, "steepness of the surrogate derivative, per threshold")
-    shuffles: int = setting(20, "shufflings of the inputs' frames, for the control")
-    codegen: str = setting("numpy", "how Brian2 makes code: numpy (nothing to compile), or cython (for long stimuli)")
-    seed: int = setting(0, "of the spikes and the shufflings")
-
-    def __post_init__(self) -> None:
-        if self.realisations < 2 or self.realisations % 2:
-            raise UsageError(f"realisations: are split into halves, so must be even, got {self.realisations}")
-        if self.codegen not in ("numpy", "cython"):
-            raise UsageError(f"codegen: must be numpy or cython, got '{self.codegen}'")
-        if self.shuffles < 1:
-            raise UsageError(f"shuffles: must be at least 1, got {self.shuffles}")
-        for name in ("frame", "dt", "input_rate", "unit_rate", "beta"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name}: must be positive, got {getattr(self, name)}")
-
-    @property
-    def neuron(self) -> CurrentNeuron:
-        """The converted layer's own neuron: current-based, without a leak, soft reset; an exact ReLU for a constant
-        drive. Its potential stops one threshold below rest: unbounded, one frame of inhibition would silence the
-        frames that follow.
-        """
-        return CurrentNeuron(leaky=False, tau_mem=1 / self.unit_rate, r_max=self.input_rate, u_min=-1.0)
-
-    def rule(self, eta: float = 0.0, lambda_: float = 1.0) -> LPLSynapse:
-        """The spiking rule in the current reading. An axonal delay of one step is added to Delta t, since it shortens
-        the effective one; delta is off.
-        """
-        return LPLSynapse.current(
-            eta=eta,
-            lambda_=lambda_,
-            delta=0.0,
-            beta=self.beta,
-            axonal_delay=self.dt,
-            prediction_delay=self.frame + self.dt,
-        )
 
 
 @dataclass(frozen=True)

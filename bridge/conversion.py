@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bridge.config import ConversionConfig
 from bridge.lowering import lower_encoder
-from foundation.config import setting
 from foundation.errors import UsageError
 from foundation.progress import bar
 from ratenets.evaluation.readout import Readout
@@ -31,40 +31,6 @@ from spiking.synapses import Array, Shape, scaled
 from spiking.torch.integrate_and_fire import SnnTorchNetwork, evaluate
 
 BATCH = 50
-MAX_POOLING = ("count", "potential", "average")
-BALANCING = ("rates", "spikes")
-
-
-@dataclass(frozen=True)
-class ConversionConfig:
-    """How a rate network is converted."""
-
-    percentile: float = setting(99.9, "percentile of a layer's activations that becomes one spike per step")
-    per_channel: bool = setting(False, "a scale for every channel (or unit of a dense layer), instead of one per layer")
-    balancing: str = setting(
-        "rates", "where scales are measured: rates; spikes: layer by layer, on what spiking layers below deliver"
-    )
-    balancing_steps: int = setting(64, "balancing spikes: time steps of each image")
-    max_pooling: str = setting("count", "what a max-pool becomes: a gate (count, potential), or average")
-    input_coding: str = setting("analog", "analog (constant current) or poisson (input spikes)")
-    initial_potential: float = setting(0.5, "where membranes start, in units of the threshold")
-    reset: str = setting("subtract", "after a spike: subtract the threshold, or go to zero")
-
-    def __post_init__(self) -> None:
-        if not 0 < self.percentile <= 100:
-            raise UsageError(f"percentile: must lie above 0 and up to 100, got {self.percentile}")
-        for name, known in (
-            ("balancing", BALANCING),
-            ("max_pooling", MAX_POOLING),
-            ("input_coding", ("analog", "poisson")),
-            ("reset", ("subtract", "zero")),
-        ):
-            if getattr(self, name) not in known:
-                raise UsageError(f"{name}: must be {' or '.join(known)}, got '{getattr(self, name)}'")
-        if self.balancing_steps < 1:
-            raise UsageError(f"balancing_steps: must be at least 1, got {self.balancing_steps}")
-        if not math.isfinite(self.initial_potential):
-            raise UsageError(f"initial_potential: must be finite, got {self.initial_potential}")
 
 
 def convert(

@@ -28,7 +28,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from bridge.conversion import ConversionConfig, convert_network
+from bridge.config import ConversionConfig
+from bridge.conversion import convert_network
 from bridge.learning import LearningConfig, learn_layer
 from bridge.levels import LevelsConfig, compare_levels, images_layer, paper_layer
 from bridge.levels.learning import learn_both
@@ -41,7 +42,7 @@ from ratenets.lpl.config import LPLConfig
 from ratenets.lpl.encoders import EncoderConfig
 from ratenets.lpl.sources import prepare
 from ratenets.lpl.training import train_lpl
-from ratenets.run import RunConfig
+from ratenets.run_config import RunConfig
 from ratenets.sequences.augmentation import image_sequence
 from spiking.torch.integrate_and_fire import simulate
 

@@ -9,7 +9,8 @@ from typing import Any, Protocol, TypeVar
 
 from foundation.locks import locked
 from ratenets.distributed import rank, ranks
-from ratenets.run import Learner, MemoryFullError, RunConfig, out_of_memory, rehearse, train
+from ratenets.run import Learner, MemoryFullError, out_of_memory, rehearse, train
+from ratenets.run_config import RunConfig
 
 
 class BatchConfig(Protocol):

@@ -10,90 +10,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from foundation.config import setting
-from foundation.devices import find_device
-from foundation.errors import RatespikeError, StoppedError, UsageError
+from foundation.errors import RatespikeError, StoppedError
 from foundation.locks import locked
 from foundation.progress import bar
 from foundation.stopping import stop_requests
 from ratenets import run_folder
 from ratenets.distributed import anywhere, rank, ranks
+from ratenets.run_config import RunConfig
 from ratenets.run_folder import CHECKPOINT, METRICS, State
 
 BETWEEN_CHECKPOINTS = 5.0
 """Seconds at least; on a GPU an epoch may be over sooner than a checkpoint is written."""
-
-DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
-
-Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """What every run has, whatever it trains."""
-
-    epochs: int = setting(100, "passes over the training images")
-    seed: int = setting(0, "of all random draws")
-    device: str = setting("cpu", "cpu, cuda, or cuda:N")
-    precision: str = setting("float32", "float32, float64, or bfloat16 (mixed: float32 weights, bfloat16 products)")
-    compile: bool = setting(False, "compile the step with torch.compile (needs a C++ compiler)")
-    checkpoint_every: int = setting(
-        0, "steps between checkpoints; 0: at the end of an epoch, every five seconds at most"
-    )
-    max_steps: int = setting(0, "stop after so many steps, even within an epoch; 0: no limit")
-
-    def __post_init__(self) -> None:
-        if self.epochs < 0:
-            raise UsageError(f"run.epochs: must not be negative, got {self.epochs}")
-        if self.seed < 0:
-            raise UsageError(f"run.seed: must not be negative, got {self.seed}")
-        for name in ("checkpoint_every", "max_steps"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"run.{name}: must not be negative (steps), got {getattr(self, name)}")
-        if self.precision not in DTYPES:
-            raise UsageError(f"run.precision: must be one of {', '.join(DTYPES)}, got '{self.precision}'")
-
-    def steps_in(self, epoch: int, steps_per_epoch: int) -> int:
-        """How many of an epoch's steps the run makes; the epoch is counted from 0."""
-        if epoch >= self.epochs:
-            return 0
-        return max(0, min(steps_per_epoch, (self.max_steps or 2**62) - epoch * steps_per_epoch))
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The type of the weights."""
-        return DTYPES[self.precision]
-
-    def torch_device(self) -> torch.device:
-        """The device, checked: `UsageError` for a name that torch does not know, `RatespikeError` for one not here."""
-        return find_device(self.device, "run.device")
-
-    def autocast(self) -> AbstractContextManager[Any]:
-        """The context in which a step is computed: mixed precision, or `exact`."""
-        if self.precision == "bfloat16":
-            return torch.autocast(self.torch_device().type, dtype=torch.bfloat16)
-        return self.exact()
-
-    def exact(self) -> AbstractContextManager[Any]:
-        """The context in which a GPU convolves in the precision of its numbers, without the ten bits of TF32."""
-        if self.torch_device().type != "cuda":
-            return nullcontext()
-        without_tf32: AbstractContextManager[Any] = torch.backends.cudnn.flags(
-            enabled=True, benchmark=torch.backends.cudnn.benchmark, allow_tf32=False
-        )
-        return without_tf32
-
-    def compiled(self, function: Callable[..., Result]) -> Callable[..., Result]:
-        """`function`, compiled if the run asks for it."""
-        return torch.compile(function) if self.compile else function
 
 
 class Learner(Protocol):

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from foundation.errors import UsageError
-from spiking.simulation import RunConfig
 
 from .options import device_option
 
 if TYPE_CHECKING:
     from spiking.brian.network_simulator import BrianNetwork
+    from spiking.run_config import RunConfig
     from spiking.simulation import BatchSimulator, SimulateBatch
     from spiking.stimuli import RateTrace
 

@@ -2,40 +2,47 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
-import numpy as np
-import torch
-from torch import Tensor
 
-from foundation.data.images import ImageSet
-from foundation.errors import UsageError
-from ratenets.lpl.config import LPLConfig
-from ratenets.lpl.encoders import Encoder, EncoderConfig
-from ratenets.lpl.training import LPLLearner
-from ratenets.run import Learner, RunConfig
-from ratenets.sequences.augmentation import DEFAULT_VIEWS, ViewConfig
-from spiking.network import InputSpikes, NetworkConfig, draw_wiring, variations
-from spiking.stimuli import paper_rates
+from foundation.files import check_target
 
-from . import benchmark_bridge, benchmark_butd, benchmark_hebbian
+from .groups import LazyGroup
 from .options import device_option
-from .racing import Timed, race, racing_options, report, write
 
-W_BENCHMARK = 0.5
+COMMANDS = {
+    "deep": ("benchmark:deep", "LPL step against end-to-end passes."),
+    "spike": ("benchmark:spike", "Spiking plasticity against the same networks without it, and torch against Brian2."),
+    "bridge": ("benchmark:bridge", "Converted networks against a bare snnTorch loop; building synapses; conversion."),
+    "butd": ("benchmark:butd", "Counter-Hebb step against backprop of the same network."),
+    "hebbian": ("benchmark:hebbian", "Gradients of single examples, and training, against loops over single images."),
+}
 
 
-@click.group()
+@click.group(cls=LazyGroup, lazy=COMMANDS)
 def command() -> None:
     """Measure speed against a peer in the same run, on one thread. Ratios travel between machines, seconds do not."""
 
 
-@command.command(short_help="LPL step against end-to-end passes.")
+def racing_options(run: Callable[..., None]) -> Callable[..., None]:
+    """`--repeats` and `--json`."""
+    run = click.option(
+        "--json", "json_file", type=click.Path(path_type=Path), callback=_target, help="write the numbers here, too"
+    )(run)
+    return click.option("--repeats", type=int, default=15, show_default=True, help="rounds; the median is reported")(
+        run
+    )
+
+
+def _target(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    if value is not None:
+        check_target(value)
+    return value
+
+
+@click.command()
 @device_option
 @click.option("--precision", default="float32", show_default=True, help="float32, or bfloat16 products")
 @racing_options
@@ -43,51 +50,12 @@ def deep(device: str, precision: str, repeats: int, json_file: Path | None) -> N
     """One step of layer-local LPL (views, losses, local gradients, Adam) against a bare end-to-end forward and
     backward pass of the same encoder on the same two views.
     """
-    rng = np.random.default_rng(0)
-    run = RunConfig(device=device, precision=precision)
-    where = run.torch_device()
-    paper = DEFAULT_VIEWS["cifar10"]
-    on_gpu = {"VGG-11, 32 px, batch 1024": (EncoderConfig(kind="vgg"), paper, (3, 32, 32), 1024)}
-    settings = {
-        **(on_gpu if where.type == "cuda" else {}),
-        "VGG-11, 32 px, batch 64": (EncoderConfig(kind="vgg"), paper, (3, 32, 32), 64),
-        "VGG-11, width 1/4, 32 px, batch 256": (EncoderConfig(kind="vgg", width=0.25), paper, (3, 32, 32), 256),
-        "mlp 784-4x512, 28 px, batch 256": (EncoderConfig(hidden=(512,) * 4), ViewConfig(), (1, 28, 28), 256),
-        "mlp 64-4x64, 8 px, batch 256": (EncoderConfig(hidden=(64,) * 4), ViewConfig(), (1, 8, 8), 256),
-    }
-    rows: dict[str, dict[str, float]] = {}
-    for name, (encoder, views, shape, batch) in settings.items():
-        pixels, labels = rng.integers(0, 256, (batch, *shape), dtype=np.uint8), np.arange(batch) % 2
-        images = ImageSet("random", pixels, labels, pixels, labels, ("a", "b"))
-        config = LPLConfig(encoder=encoder, views=views, batch_size=batch, run=run)
-        learner = LPLLearner.of_images(config, images)
-        graph = LPLLearner.of_images(replace(config, gradients="autograd"), images)
-        functions: dict[str, Timed] = {
-            "end to end": partial(_end_to_end, learner.network.encoder, learner.batch(0, 0).views, run),
-            "views alone": partial(learner.batch, 0, 0),
-            "LPL": partial(_step, learner),
-            "LPL, one graph": partial(_step, graph),
-        }
-        rows[name] = race(functions, repeats, where, name)
-    report("deep", rows, "end to end", "ms per step", 1e3, json_file)
-    for name in on_gpu.keys() & rows.keys():
-        click.echo(f"{name}: {40_000 / 1024 * rows[name]['LPL']:.2f} s per epoch of CIFAR-10 (40,000 images)")
+    from .benchmark_deep import run
+
+    run(device, precision, repeats, json_file)
 
 
-def _step(learner: Learner) -> None:
-    learner.step(0, 0)
-    learner.optimizer.step()
-
-
-def _end_to_end(network: Encoder, x: Tensor, run: RunConfig) -> None:
-    """What training without local learning would cost at least: one graph through all blocks, a trivial loss."""
-    for parameter in network.parameters():
-        parameter.grad = None
-    with run.autocast():
-        network(x, local=False)[-1].square().mean().backward()
-
-
-@command.command(short_help="Spiking plasticity against the same networks without it, and torch against Brian2.")
+@click.command()
 @device_option
 @click.option("--networks", type=int, default=64, show_default=True, help="size of the batch in torch")
 @racing_options
@@ -99,103 +67,46 @@ def spike(device: str, networks: int, repeats: int, json_file: Path | None) -> N
     Brian2 as a compiled C++ program, without the time to compile it, with and without plasticity; torch with a single
     network and with a batch. Brian2's network is left out where there is no compiler, and all of Brian2 on a GPU.
     """
-    from foundation.devices import find_device
-    from spiking.brian.running import code_generation
-    from spiking.brian.standalone import compiler
+    from .benchmark_spike import run
 
-    where = find_device(device, "--device")
-    if networks < 1:
-        raise UsageError(f"--networks: must be at least 1, got {networks}")
-    rows: dict[str, dict[str, float]] = {}
-    with ExitStack() as programs:
-        runs = _torch_networks(where, networks)
-        if where.type == "cpu":
-            with code_generation("numpy"):
-                rows["layer, 500 steps"] = race(_layer(), repeats, where, "layer")
-            report("spike", rows, "without plasticity", "ms per step", 1e3 / 500, None)
-            if compiler() is not None:
-                runs = {**_brian_networks(programs), **runs}
-        seconds = race({name: run for name, (run, _) in runs.items()}, repeats, where, "network")
-    unit = "network-seconds per " + ("CPU-second" if where.type == "cpu" else "second")
-    for name, (_, simulated) in runs.items():
-        click.echo(f"{name:44} {simulated / seconds[name]:10.1f} {unit}")
-    rows["network, 1 s"] = {name: seconds[name] / simulated for name, (_, simulated) in runs.items()}
-    if json_file is not None:
-        write("spike", rows, "without plasticity", json_file)
+    run(device, networks, repeats, json_file)
 
 
-def _layer() -> dict[str, Timed]:
-    import brian2 as b2
+@click.command()
+@device_option
+@racing_options
+def bridge(device: str, repeats: int, json_file: Path | None) -> None:
+    """Converted networks (64-4x64-10; and a small convolutional one with max-pools, 28 px) in snnTorch and in Brian2
+    against a bare snnTorch loop over the same layers (T = 32, 100 images), and against one image at a time. Then how
+    fast Brian2's synapses are built, against nested Python loops, and how long VGG-11 takes to convert.
+    """
+    from .benchmark_bridge import run
 
-    from bridge.coding import frame_spikes
-    from spiking.brian.current import current_layer, plain_layer
-    from spiking.brian.feedforward import spike_source
-    from spiking.brian.running import run_network
-    from spiking.parameters import CurrentNeuron, LPLSynapse
-
-    rng = np.random.default_rng(0)
-    dt, copies = 5e-4, 16
-    spikes = frame_spikes(np.full((1, 64), 0.3), duration=0.25, r_max=200.0, dt=dt, copies=copies, generator=rng)
-    weights, bias = rng.normal(0, 0.2, (64, 64)), np.full(64, 0.3)
-    neuron = CurrentNeuron(leaky=False, tau_mem=2e-3, r_max=200.0)
-    rule = LPLSynapse.current(eta=0.0, axonal_delay=dt)
-
-    def run(plastic: bool) -> None:
-        source = spike_source(spikes)
-        if plastic:
-            objects = [*current_layer(source, weights, bias, neuron, rule, dt=dt, copies=copies)]
-        else:
-            objects = [*plain_layer(source, weights, bias, neuron, rule.axonal_delay, dt=dt, copies=copies)]
-        run_network(b2.Network(source, *objects), spikes.duration)
-
-    return {"without plasticity": partial(run, False), "LPL": partial(run, True)}
+    run(device, repeats, json_file)
 
 
-Simulated = tuple[Timed, float]
-"""What to time, and the network-seconds that it simulates."""
+@click.command()
+@device_option
+@racing_options
+def butd(device: str, repeats: int, json_file: Path | None) -> None:
+    """One step of Counter-Hebb learning (all passes, update values, Adam) against one of backprop by autograd, of the
+    same network on the same batch: time, and the peak of the memory that a step takes, its values in `.grad` included.
+
+    Where V is apart from W, a Counter-Hebb step learns twice as many numbers as backprop, which leaves V alone.
+    """
+    from .benchmark_butd import run
+
+    run(device, repeats, json_file)
 
 
-def _benchmark_config(**changes: Any) -> NetworkConfig:
-    """The paper's network, with an initial weight at which it fires about as much as the trained one."""
-    return NetworkConfig(w_ext=W_BENCHMARK, eta=0.0, zeta=0.0, **changes)
+@click.command()
+@device_option
+@racing_options
+def hebbian(device: str, repeats: int, json_file: Path | None) -> None:
+    """Mean and spread of the gradients of 6,000 single examples by two matrix products against a loop of backward
+    passes, and 5 epochs of backprop on 24,000 images against the same through a DataLoader of single images: a network
+    784-100-10 on made-up images of MNIST's number and size. Memory: what torch has in use at most.
+    """
+    from .benchmark_hebbian import run
 
-
-def _brian_networks(programs: ExitStack) -> dict[str, Simulated]:
-    from spiking.brian.network import build_network
-    from spiking.brian.simulator import initial_state
-    from spiking.brian.standalone import StandaloneSimulator
-
-    runs: dict[str, Simulated] = {}
-    for name, changes in (("without plasticity", {"inhibition": "fixed"}), ("LPL", {"augment_gradient": True})):
-        config = _benchmark_config(**changes)
-        spikes = InputSpikes(config, paper_rates())
-        wiring = draw_wiring(config, spikes.lines)
-        build = partial(build_network, config=config, wiring=wiring, learning=name == "LPL")
-        simulator = programs.enter_context(StandaloneSimulator(build, 50_000))
-        state, events = initial_state(build, spikes.lines, config.dt), spikes.fired(0, 100_000)
-        runs[f"Brian2, one network, {name}"] = (partial(simulator.advance, state, events), 10.0)
-    return runs
-
-
-def _torch_networks(where: torch.device, networks: int) -> dict[str, Simulated]:
-    from spiking.torch.network_simulator import TorchNetworks, check_memory, memory_needed
-
-    runs: dict[str, Simulated] = {}
-    for count, simulated, engine in ((1, 10.0, "auto"), (networks, 2.0, "auto"), (networks, 0.1, "eager")):
-        kind: dict[str, Any] = {"precision": "float32", "device": where, "engine": engine}
-        check_memory({_benchmark_config(augment_gradient=True): count}, 500, **kind)
-        configs = variations(_benchmark_config(augment_gradient=True), seed=range(count))
-        inputs = [InputSpikes(config, paper_rates()) for config in configs]
-        wirings = [draw_wiring(config, each.lines) for config, each in zip(configs, inputs, strict=True)]
-        simulator = TorchNetworks(configs, wirings, inputs[0].lines, **kind)
-        events = [each.fired(0, round(simulated / configs[0].dt)) for each in inputs]
-        run = partial(simulator.advance, simulator.start(), events, True)
-        name = f"torch, {count} network{'s' * (count > 1)}, LPL{', eager' * (engine == 'eager')}"
-        runs[name] = (run, count * simulated)
-        click.echo(f"{name}: memory reckoned with, per network: {memory_needed(configs[0], 500, **kind) / 1e6:.1f} MB")
-    return runs
-
-
-command.add_command(benchmark_bridge.command, "bridge")
-command.add_command(benchmark_butd.command, "butd")
-command.add_command(benchmark_hebbian.command, "hebbian")
+    run(device, repeats, json_file)

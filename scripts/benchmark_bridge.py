@@ -15,32 +15,26 @@ from torch import Tensor, nn
 
 import spiking.brian.integrate_and_fire as brian
 import spiking.torch.integrate_and_fire as ours
-from bridge.conversion import ConversionConfig, convert_network
+from bridge.config import ConversionConfig
+from bridge.conversion import convert_network
 from bridge.lowering import lower_encoder
 from foundation.files import write_json
 from ratenets.evaluation.readout import Readout
 from ratenets.lpl import encoders
 from ratenets.lpl.encoders import EncoderConfig
-from ratenets.run import RunConfig
+from ratenets.run_config import RunConfig
 from spiking.brian.running import code_generation
 from spiking.integrate_and_fire import IFLayer, IFNetwork, MaxPool, Projection
 from spiking.synapses import Conv, Dense, Map, explicit, through
 
-from .options import device_option
-from .racing import Timed, peak_memory, race, racing_options, report
+from .racing import Timed, peak_memory, race, report
 
 STEPS, IMAGES = 32, 100
 CALIBRATION = 1000
 
 
-@click.command(short_help="Converted networks against a bare snnTorch loop; building synapses; conversion.")
-@device_option
-@racing_options
-def command(device: str, repeats: int, json_file: Path | None) -> None:
-    """Converted networks (64-4x64-10; and a small convolutional one with max-pools, 28 px) in snnTorch and in Brian2
-    against a bare snnTorch loop over the same layers (T = 32, 100 images), and against one image at a time. Then how
-    fast Brian2's synapses are built, against nested Python loops, and how long VGG-11 takes to convert.
-    """
+def run(device: str, repeats: int, json_file: Path | None) -> None:
+    """See `ratespike benchmark bridge --help`."""
     where = RunConfig(device=device).torch_device()
     rows: dict[str, dict[str, float]] = {}
     with code_generation("numpy"):

@@ -19,8 +19,7 @@ from ratenets.butd.losses import LOSSES
 from ratenets.butd.networks import ButdNetwork
 from ratenets.butd.training import freeze, optimizer
 
-from .options import device_option
-from .racing import Timed, peak_memory, race, racing_options, report
+from .racing import Timed, peak_memory, race, report
 
 PEER = "backprop"
 
@@ -44,15 +43,8 @@ SETTINGS = {
 }
 
 
-@click.command(short_help="Counter-Hebb step against backprop of the same network.")
-@device_option
-@racing_options
-def command(device: str, repeats: int, json_file: Path | None) -> None:
-    """One step of Counter-Hebb learning (all passes, update values, Adam) against one of backprop by autograd, of the
-    same network on the same batch: time, and the peak of the memory that a step takes, its values in `.grad` included.
-
-    Where V is apart from W, a Counter-Hebb step learns twice as many numbers as backprop, which leaves V alone.
-    """
+def run(device: str, repeats: int, json_file: Path | None) -> None:
+    """See `ratespike benchmark butd --help`."""
     where = find_device(device, "--device")
     torch.set_num_threads(1)
     rows: dict[str, dict[str, float]] = {}

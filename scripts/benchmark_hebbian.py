@@ -19,24 +19,17 @@ from ratenets.hebbian.config import HebbianConfig
 from ratenets.hebbian.gradients import moments
 from ratenets.hebbian.material import Material, part_of
 from ratenets.hebbian.training import LocalLearner, initial_model, train_hebbian
-from ratenets.run import RunConfig
+from ratenets.run_config import RunConfig
 
-from .options import device_option
-from .racing import Timed, peak_memory, race, racing_options, report
+from .racing import Timed, peak_memory, race, report
 
 LOOP, LOADER = "loop over examples", "DataLoader of images"
 MEAN, STD = 0.1307, 0.3081
 EPOCHS = 5
 
 
-@click.command(short_help="Gradients of single examples, and training, against loops over single images.")
-@device_option
-@racing_options
-def command(device: str, repeats: int, json_file: Path | None) -> None:
-    """Mean and spread of the gradients of 6,000 single examples by two matrix products against a loop of backward
-    passes, and 5 epochs of backprop on 24,000 images against the same through a DataLoader of single images: a network
-    784-100-10 on made-up images of MNIST's number and size. Memory: what torch has in use at most.
-    """
+def run(device: str, repeats: int, json_file: Path | None) -> None:
+    """See `ratespike benchmark hebbian --help`."""
     where = find_device(device, "--device")
     torch.set_num_threads(1)
     material = made_up(60_000, 10_000)

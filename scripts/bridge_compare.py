@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
-from bridge.files.weights import read_weights
-from bridge.learning.part import part_of
-from bridge.levels import Layer, LevelsConfig, compare_levels, images_layer, paper_layer, rates_layer
-from bridge.levels.learning import learn_both
-from bridge.levels.parts import parts_of
-from bridge.levels.plots import plasticity
-from bridge.levels.results import report, results_of, table, write_results
-from bridge.levels.sweeps import sweep
-from bridge.runs import frames_of
+from bridge.config import LevelsConfig
 from foundation.errors import UsageError
-from foundation.figures import save
 from foundation.files import claim_folder, write_text
-from spiking.network_file import load_file
-from spiking.stimuli import load_rates
 
 from .options import build_config, config_options, flag_values, root_option
+
+if TYPE_CHECKING:
+    from bridge.levels import Layer
 
 MARKER = "comparison.json"
 
 
-@click.command("compare", short_help="Rate against spiking plasticity on one stimulus.")
+@click.command("compare")
 @click.option(
     "--stimulus",
     type=click.Choice(["paper", "rates", "images"]),
@@ -76,6 +67,17 @@ def compare(
     compared at every rung of this ladder, unit by unit and term by term, with what noise allows and two controls. About
     a minute and a half on one core; writes report.md, comparison.json and plasticity.png.
     """
+    import numpy as np
+
+    from bridge.levels import compare_levels, paper_layer, rates_layer
+    from bridge.levels.learning import learn_both
+    from bridge.levels.parts import parts_of
+    from bridge.levels.plots import plasticity
+    from bridge.levels.results import report, results_of, table, write_results
+    from bridge.levels.sweeps import sweep
+    from foundation.figures import save
+    from spiking.stimuli import load_rates
+
     config = build_config(LevelsConfig(), None, flag_values(LevelsConfig, flags))
     _check(stimulus, rates, network, seconds, units)
     if stimulus == "paper":
@@ -124,6 +126,12 @@ def _through_layer(
     root: Path | None,
 ) -> Layer:
     """A trained layer and what it sees of its run's training images."""
+    from bridge.files.weights import read_weights
+    from bridge.learning.part import part_of
+    from bridge.levels import images_layer
+    from bridge.runs import frames_of
+    from spiking.network_file import load_file
+
     content = load_file(network)
     part = part_of(content, layer)
     if not part.layer.fully_connected:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-import numpy as np
 
-from bridge import exchange
-from bridge.return_weights import return_weights
-from bridge.runs import trials_of
 from foundation.errors import RatespikeError, UsageError
 from foundation.files import check_target
-from spiking import network_file
-from spiking.network_file import NetworkFile, load_file
 
 from .options import device_option, root_option
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from spiking.network_file import NetworkFile
 
 FOLDERS = ("sonata", "auryn")
 EXAMPLES = 10  # images that a script comes with
 
 
-@click.command("export", short_help="Networks, weights and spikes to other formats.")
+@click.command("export")
 @click.argument("file", metavar="INPUT", type=click.Path(path_type=Path))
 @click.option(
     "--format",
@@ -40,6 +40,12 @@ def export_command(file: Path, form: str, dt: float, steps: int, root: Path | No
     nir holds networks that it can hold exactly (`bridge convert --reset zero --max-pooling average`). brian2 is a
     script that needs brian2, numpy and h5py alone.
     """
+    import numpy as np
+
+    from bridge import exchange
+    from spiking import network_file
+    from spiking.network_file import load_file
+
     kind = exchange.kind_of_file(file)
     if form not in FOLDERS:
         check_target(out, file)
@@ -62,6 +68,10 @@ def export_command(file: Path, form: str, dt: float, steps: int, root: Path | No
 
 def _examples(content: NetworkFile, root: Path | None) -> np.ndarray:
     """Test images of the network's run; noise for one that comes from none, or whose data are not here."""
+    import numpy as np
+
+    from bridge.runs import trials_of
+
     if "kind" in content.origin:
         try:
             trials = trials_of(content.origin, None, root)
@@ -71,7 +81,7 @@ def _examples(content: NetworkFile, root: Path | None) -> np.ndarray:
     return np.random.default_rng(0).random((EXAMPLES, *content.network.input_shape))
 
 
-@click.command("import", short_help="Other formats, and weights that learned in spikes, back.")
+@click.command("import")
 @click.argument("file", metavar="INPUT", type=click.Path(path_type=Path))
 @click.option(
     "--format", "form", type=click.Choice(["nir", "sonata", "auryn", "npz"]), help="of INPUT; none with --into"
@@ -99,6 +109,8 @@ def import_command(
     and .wmat files weights (.npz, .h5); .ras spikes SONATA ones, and these .ras; Auryn's rates what `spike network
     --rates` takes; npz other weights of the --network.
     """
+    from bridge import exchange
+
     if (form is None) == (into is None):
         raise UsageError("bridge import: say either --format, or --into RUN")
     if into is not None:
@@ -122,6 +134,9 @@ def import_command(
 
 
 def _into(file: Path, run: Path, out: Path, root: Path | None, device: str) -> None:
+    from bridge.return_weights import return_weights
+    from spiking.network_file import load_file
+
     returned = return_weights(load_file(file), run, out, root=root, device=device)
     for name, moved in returned.layers.items():
         click.echo(f"{name}: weights moved by {100 * moved:.2f} % of their norm")

@@ -7,17 +7,14 @@ from typing import Any
 
 import click
 
-from bridge.learning import BACKENDS, LearningConfig, learn_layer
-from bridge.runs import frames_of
+from bridge.config import BACKENDS, LearningConfig
 from foundation.errors import UsageError
 from foundation.files import check_target, write_json
-from ratenets.run import RunConfig
-from spiking.network_file import load_file
 
 from .options import build_config, config_options, device_option, flag_values, root_option
 
 
-@click.command(short_help="A converted layer goes on learning in spikes.")
+@click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--layer", type=int, default=1, show_default=True, help="which spiking layer, from 1, lowest first")
 @config_options(LearningConfig)
@@ -51,6 +48,11 @@ def learn(
     It is shown training images of its run as Poisson spikes, frame after frame, through the rates of the layers below.
     `ratespike bridge import OUT --into RUN` brings what it learned back into the rate network.
     """
+    from bridge.learning import learn_layer
+    from bridge.runs import frames_of
+    from foundation.devices import find_device
+    from spiking.network_file import load_file
+
     targets = [file]
     for target in (out, json_file):
         if target is not None:
@@ -59,7 +61,7 @@ def learn(
     if backend == "brian2" and device != "cpu":
         raise UsageError("--device: Brian2 runs on the cpu; take --backend torch for a GPU")
     config = build_config(LearningConfig(), None, flag_values(LearningConfig, flags))
-    where = RunConfig(device=device).torch_device()
+    where = find_device(device, "--device")
     content = load_file(file)
     frames = frames_of(content.origin, images, views_each, config.seed, root=root)
     learned = learn_layer(content, layer, frames, config, backend=backend, device=where)

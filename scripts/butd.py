@@ -10,21 +10,12 @@ import click
 
 from foundation import config as configs
 from foundation.errors import UsageError
-from foundation.files import check_target, is_part
-from ratenets.butd.collecting import RESULTS, collect
 from ratenets.butd.config import PRESETS, ButdConfig, for_data, preset
-from ratenets.butd.existing import load_weights, read_config
-from ratenets.butd.material import load_task_images
-from ratenets.butd.results import read_results, write_results
-from ratenets.butd.summary import table
-from ratenets.butd.training import check_processes, initial_network, open_butd, train_butd, weights_path
-from ratenets.distributed import process_group, rank
-from ratenets.run_folder import CHECKPOINT, CONFIG, run_config
 
 from .options import build_config, config_options, flag_values, root_option
 
 
-@click.command(short_help="Train a BU-TD network with Counter-Hebb learning or backprop.")
+@click.command()
 @click.option(
     "--preset", "preset_name", type=click.Choice(list(PRESETS)), help="settings of the reference's experiment"
 )
@@ -57,6 +48,16 @@ def command(
     run that was stopped goes on with --resume. `torchrun --nproc-per-node N -m ratespike.cli deep butd ...` trains on N
     GPUs or processes at once.
     """
+    from foundation.files import check_target
+    from ratenets.butd.collecting import RESULTS, collect
+    from ratenets.butd.existing import load_weights
+    from ratenets.butd.material import load_task_images
+    from ratenets.butd.results import write_results
+    from ratenets.butd.summary import table
+    from ratenets.butd.training import check_processes, initial_network, open_butd, train_butd, weights_path
+    from ratenets.distributed import process_group, rank
+    from ratenets.run_folder import CHECKPOINT, CONFIG
+
     given = flag_values(ButdConfig, flags)
     begun = _begun(out, seeds) if resume else None
     config = _config(preset_name, file, begun, given)
@@ -86,6 +87,8 @@ def _begun(out: Path, seeds: int) -> Path:
     """The folder whose settings a run that goes on keeps."""
     if seeds == 1:
         return out
+    from ratenets.run_folder import CONFIG
+
     found = sorted(out.glob(f"seed-*/{CONFIG}"), key=lambda path: (len(path.parent.name), path))
     if not found:
         raise UsageError(f"{out}: no runs to resume, there is no seed-K in it")
@@ -96,6 +99,10 @@ def _runs(config: ButdConfig, out: Path, seeds: int) -> dict[Path, ButdConfig]:
     """The folder of every network, and its settings."""
     if seeds == 1:
         return {out: config}
+    from foundation.files import is_part
+    from ratenets.butd.collecting import RESULTS
+    from ratenets.run_folder import CONFIG, run_config
+
     for path in out.iterdir() if out.is_dir() else ():
         if not path.name.startswith(("seed-", RESULTS)) and not is_part(path):
             raise UsageError(f"{out}: holds {path.name}, which is none of several runs; choose another --out")
@@ -110,6 +117,8 @@ def _runs(config: ButdConfig, out: Path, seeds: int) -> dict[Path, ButdConfig]:
 def _config(preset_name: str | None, file: Path | None, begun: Path | None, given: dict[str, Any]) -> ButdConfig:
     """The settings: a run's own when it goes on; else a preset's, or a file's over its dataset's; then the options."""
     if begun is not None:
+        from ratenets.run_folder import CONFIG, run_config
+
         if preset_name or file:
             raise UsageError("--resume: goes on with the run's own settings, without --preset or --config")
         if not (begun / CONFIG).is_file():
@@ -118,6 +127,8 @@ def _config(preset_name: str | None, file: Path | None, begun: Path | None, give
     if file is not None and file.suffix == ".json":
         if preset_name:
             raise UsageError("--preset: the reference's file has all settings; give one of the two")
+        from ratenets.butd.existing import read_config
+
         config, idle = read_config(file)
         for name in idle:
             click.echo(f"{file}: {name}: without effect", err=True)
@@ -128,7 +139,7 @@ def _config(preset_name: str | None, file: Path | None, begun: Path | None, give
     return build_config(default, file, given)
 
 
-@click.command(short_help="Accuracies of several runs, mean and confidence interval.")
+@click.command()
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RESULTS...")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="write all runs into one file, too")
 def results(inputs: tuple[Path, ...], json_file: Path | None) -> None:
@@ -136,6 +147,11 @@ def results(inputs: tuple[Path, ...], json_file: Path | None) -> None:
 
     Runs that differ in their seed alone are one condition: mean and 95 % confidence interval over seeds (Student's t).
     """
+    from foundation.files import check_target
+    from ratenets.butd.collecting import RESULTS
+    from ratenets.butd.results import read_results, write_results
+    from ratenets.butd.summary import table
+
     files = [path / RESULTS if path.is_dir() else path for path in inputs]
     if json_file is not None:
         check_target(json_file, *files)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 import warnings
@@ -12,42 +11,26 @@ import click
 
 from foundation.errors import Notice, RatespikeError
 
+from .groups import LazyGroup
+
 # Idle threads that spin, as OpenMP's do by default, stall everything where another program has the other cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault(
     "KINETO_LOG_LEVEL", "99"
 )  # torch's profiler, which `benchmark butd` asks for memory, is talkative
 
-COMMANDS = {  # name: (module, what `--help` says)
-    "demo": ("ratespike.demo", "The whole tour on bundled data, with a report at the end."),
-    "data": ("ratespike.data", "List and get datasets in their official files."),
-    "deep": ("ratespike.deep", "Train rate networks with local rules, and read them out."),
-    "spike": ("ratespike.spike", "Simulate the paper's spiking network and its pairing protocol."),
-    "bridge": ("ratespike.bridge", "Move weights, stimuli and plasticity between rate and spiking networks."),
-    "figure": ("ratespike.figure", "Draw publication figures from run files."),
-    "benchmark": ("ratespike.benchmark", "Measure speed against a peer in the same run."),
+COMMANDS = {
+    "demo": ("demo:command", "The whole tour on bundled data, with a report at the end."),
+    "data": ("data:command", "List and get datasets in their official files."),
+    "deep": ("deep:command", "Train rate networks with local rules, and read them out."),
+    "spike": ("spike:command", "Simulate the paper's spiking network and its pairing protocol."),
+    "bridge": ("bridge:command", "Move weights, stimuli and plasticity between rate and spiking networks."),
+    "figure": ("figure:command", "Draw publication figures from run files."),
+    "benchmark": ("benchmark:command", "Measure speed against a peer in the same run."),
 }
 
 
-class LazyGroup(click.Group):
-    """A group that knows its commands' names and short helps without importing them."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, _ = COMMANDS[cmd_name]
-        command: click.Command = importlib.import_module(module).command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="ratespike")
 def group() -> None:
     """Rate-based and spiking simulations of plausible learning, and the bridge between them."""

@@ -2,97 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
-from typing import Any
-
 import click
 
-from foundation import config as configs
-from foundation.data.images import load_images
-from foundation.errors import UsageError
-from ratenets.distributed import process_group, rank
-from ratenets.lpl import frames
-from ratenets.lpl.config import DEFAULTS, LPLConfig
-from ratenets.lpl.training import open_lpl, train_lpl, train_with
-from ratenets.run_folder import CONFIG, run_config
+from .groups import LazyGroup
 
-from . import butd, hebbian, import_weights, ladder, readout, shapes3d, swap, toy
-from .options import build_config, config_options, flag_values, root_option
-from .original_flags import original_flags, translated
+COMMANDS = {
+    "lpl": ("lpl:command", "Train an encoder with LPL, layer-local or end to end."),
+    "butd": ("butd:command", "Train a BU-TD network with Counter-Hebb learning or backprop."),
+    "butd-results": ("butd:results", "Accuracies of several runs, mean and confidence interval."),
+    "hebbian": ("hebbian:command", "Train a small network by one of ten rules; the seven experiments."),
+    "import": ("import_weights:command", "Make a run of another program's checkpoint."),
+    "readout": ("readout:command", "Read out every layer of a trained run."),
+    "ladder": ("ladder:command", "From a rule that failed to the one that works."),
+    "toy": ("toy:command", "What a single neuron learns (Fig. 2), and other small experiments."),
+    "shapes3d": ("shapes3d:command", "Sequences of Shapes3D pictures (ED Figs. 5 and 6)."),
+    "swap": ("swap:command", "The swap experiment with a trained run (Fig. 4)."),
+}
 
 
-@click.group()
+@click.group(cls=LazyGroup, lazy=COMMANDS)
 def command() -> None:
     """Train rate networks with local learning rules, and read them out."""
-
-
-@command.command(short_help="Train an encoder with LPL, layer-local or end to end.")
-@config_options(LPLConfig, DEFAULTS)
-@original_flags
-@root_option
-@click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file of settings; options win over it")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="the run's folder")
-@click.option("--resume", is_flag=True, help="go on with the run in --out; its settings are kept")
-def lpl(root: Path | None, file: Path | None, out: Path, resume: bool, resume_too: bool, **flags: Any) -> None:
-    """Train an encoder with Latent Predictive Learning, or with one of the paper's controls.
-
-    The folder of --out then holds config.toml, checkpoint.pt, metrics.jsonl and tensorboard/. A run that was stopped
-    or killed goes on with --resume and ends where it would have ended. `torchrun --nproc-per-node N -m ratespike.cli
-    deep lpl ...` trains on N GPUs or processes at once, to the same result.
-    """
-    resume = resume or resume_too
-    flags, idle = translated(flags)
-    for name in idle:
-        click.echo(f"--{name}: a flag of the original program, without effect here", err=True)
-    config = _config(file, out if resume else None, flag_values(LPLConfig, flags))
-    with process_group(config.run.torch_device()) as device:
-        config = replace(config, run=replace(config.run, device=str(device)))
-        open_lpl(out, config, resume=resume, write=False)  # before minutes of loading
-        label = f"{config.name} on {config.data}"
-        if config.data == frames.DATA:
-            sequences = frames.load_frames(config, root)
-            _, history = train_with(partial(frames.learner, sequences), config, out, resume=resume, label=label)
-        else:
-            images = load_images(config.data, root, image_size=config.image_size)
-            _, history = train_lpl(config, images, out, resume=resume, label=label)
-        if rank() == 0:
-            click.echo(f"{_last_losses(history)}{out}: trained for {len(history)} epochs")
-            click.echo(f"now `ratespike deep readout {out}`")
-
-
-def _config(file: Path | None, run: Path | None, given: dict[str, Any]) -> LPLConfig:
-    """The settings: a run's own when it goes on, else the dataset's; then a file over them, then the command line."""
-    if run is not None:
-        if not (run / CONFIG).is_file():
-            raise UsageError(f"{run}: no run to resume, there is no {CONFIG}")
-        default = run_config(LPLConfig, run)
-    else:
-        values = configs.parse(configs.read_text(file), str(file)) if file else {}
-        default = LPLConfig.for_data(str(given.get("data", values.get("data", LPLConfig.data))))
-    return build_config(default, file, given)
-
-
-def _last_losses(history: list[dict[str, Any]]) -> str:
-    """The last epoch's terms of each layer, as a table."""
-    if not history:
-        return ""
-    terms = [name.partition("/")[::2] for name in history[-1] if "/" in name]
-    columns = list(dict.fromkeys(term for _, term in terms))
-    lines = ["layer" + "".join(f"{column:>15}" for column in columns)]
-    for layer in dict.fromkeys(layer for layer, _ in terms):
-        values = [history[-1][f"{layer}/{column}"] for column in columns]
-        lines.append(f"{layer.removeprefix('layer'):>5}" + "".join(f"{value:15.4f}" for value in values))
-    return "\n".join(lines) + "\n"
-
-
-command.add_command(butd.command, "butd")
-command.add_command(butd.results, "butd-results")
-command.add_command(hebbian.command, "hebbian")
-command.add_command(import_weights.command, "import")
-command.add_command(readout.command, "readout")
-command.add_command(ladder.command, "ladder")
-command.add_command(toy.command, "toy")
-command.add_command(shapes3d.command, "shapes3d")
-command.add_command(swap.command, "swap")

@@ -13,7 +13,7 @@ from foundation.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VE
 from ratenets.evaluation.layerwise import LayerReadout
 
 if TYPE_CHECKING:
-    from .demo import Tour
+    from .demo_tour import Tour
 
 COLOURS = {"LPL": BLUE, "predictive off": VERMILLION, "untrained": GREY}
 LAYERS = (SKY, BLUE, GREEN, PURPLE, ORANGE, VERMILLION, BLACK, GREY)

@@ -21,7 +21,7 @@ from . import demo_figures
 if TYPE_CHECKING:
     from bridge.comparison import Comparison
 
-    from .demo import Tour
+    from .demo_tour import Tour
 
 FIGURES = ("training", "readout", "accuracy", "rates", "raster", "plasticity", "updates")
 

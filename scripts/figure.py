@@ -10,9 +10,7 @@ from typing import Any, NamedTuple
 import click
 
 from foundation.errors import RatespikeError, UsageError
-from foundation.figures import FORMATS, save
 from foundation.files import check_target
-from foundation.progress import bar
 
 from .options import root_option
 
@@ -128,6 +126,9 @@ LIST = "\n\n".join(f"\b\n{name}: {recipe.text}\n    INPUT: {recipe.inputs}" for 
 @click.option("--seed", type=int, default=0, show_default=True, help="of the views in augmentations")
 def command(name: str, inputs: tuple[Path, ...], out: Path, root: Path | None, seed: int) -> None:
     """Draw the figure NAME from one or several run files."""
+    from foundation.figures import save
+    from foundation.progress import bar
+
     recipe = FIGURES[name]
     _check_out(out)
     if not recipe.of_data:
@@ -144,6 +145,8 @@ def command(name: str, inputs: tuple[Path, ...], out: Path, root: Path | None, s
 
 
 def _check_out(out: Path) -> None:
+    from foundation.figures import FORMATS
+
     if out.suffix not in FORMATS:
         raise UsageError(f"{out}: a figure is written as one of {', '.join(FORMATS)}")
     check_target(out)

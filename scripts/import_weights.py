@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 from ratenets.lpl.config import LPLConfig
-from ratenets.lpl.encoders import EncoderConfig
+from ratenets.lpl.encoder_config import EncoderConfig
 
 from .options import root_option
 
 
-@click.command(short_help="Make a run of another program's checkpoint.")
+@click.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--encoder", "kind", default="vgg", show_default=True, metavar="NAME", help="vgg, alexnet or resnet")
 @click.option("--width", default=1.0, show_default=True, metavar="X", help="channels, as a multiple of the original's")

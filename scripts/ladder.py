@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from foundation.data.images import load_images
 from foundation.errors import UsageError
 from foundation.files import claim_folder
-from ratenets.evaluation.protocol import ReadoutConfig
-from ratenets.evaluation.run_readout import report_of
-from ratenets.lpl import frames
 from ratenets.lpl.config import DEFAULTS, LPLConfig
-from ratenets.lpl.ladder import Rung, rungs
-from ratenets.lpl.ladder_results import LadderResult, RungResult, table, write_result
-from ratenets.lpl.training import load_lpl, train_lpl
-from ratenets.run_folder import CONFIG
 
 from .options import build_config, config_options, flag_values, root_option
+
+if TYPE_CHECKING:
+    from ratenets.lpl.ladder import Rung
+    from ratenets.lpl.ladder_results import RungResult
 
 RESULT = "ladder.json"
 
 
-@click.command(short_help="From a rule that failed to the one that works.")
+@click.command()
 @config_options(LPLConfig, DEFAULTS)
 @root_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="folder of the runs and of ladder.json")
@@ -33,6 +29,13 @@ def command(root: Path | None, out: Path, **flags: Any) -> None:
 
     Finished runs in --out are kept and stopped ones go on, so the command can be called again.
     """
+    from foundation.data.images import load_images
+    from ratenets.lpl import frames
+    from ratenets.lpl.ladder import rungs
+    from ratenets.lpl.ladder_results import LadderResult, table, write_result
+    from ratenets.lpl.training import train_lpl
+    from ratenets.run_folder import CONFIG
+
     given = flag_values(LPLConfig, flags)
     config = build_config(LPLConfig.for_data(str(given.get("data", LPLConfig.data))), None, given)
     if config.data == frames.DATA:
@@ -57,6 +60,11 @@ def _folder(number: int) -> str:
 
 
 def _read_out(rung: Rung, folder: Path, root: Path | None) -> RungResult:
+    from ratenets.evaluation.config import ReadoutConfig
+    from ratenets.evaluation.run_readout import report_of
+    from ratenets.lpl.ladder_results import RungResult
+    from ratenets.lpl.training import load_lpl
+
     trained = load_lpl(folder, root=root, device=rung.config.run.device)
     config = ReadoutConfig(pixels=False)
     rows = report_of(folder, trained, config, epochs=rung.config.run.epochs).layers

@@ -1,4 +1,4 @@
-"""Races between a step of ours and its peer: the options, the clock, the report."""
+"""Races between a step of ours and its peer: the clock, the report."""
 
 from __future__ import annotations
 
@@ -14,26 +14,10 @@ import numpy as np
 import torch
 
 from foundation.errors import UsageError
-from foundation.files import check_target, write_json
+from foundation.files import write_json
 from foundation.progress import bar
 
 Timed = Callable[[], object]
-
-
-def racing_options(run: Callable[..., None]) -> Callable[..., None]:
-    """`--repeats` and `--json`."""
-    run = click.option(
-        "--json", "json_file", type=click.Path(path_type=Path), callback=_target, help="write the numbers here, too"
-    )(run)
-    return click.option("--repeats", type=int, default=15, show_default=True, help="rounds; the median is reported")(
-        run
-    )
-
-
-def _target(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
-    if value is not None:
-        check_target(value)
-    return value
 
 
 def race(functions: Mapping[str, Timed], repeats: int, device: torch.device, label: str) -> dict[str, float]:

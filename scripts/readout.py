@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,16 +12,13 @@ from foundation import config as configs
 from foundation.config import from_mapping
 from foundation.errors import UsageError
 from foundation.files import check_target, write_json
-from ratenets.evaluation import layerwise, report
-from ratenets.evaluation.protocol import ReadoutConfig
-from ratenets.evaluation.run_readout import at_initial_weights, epochs_done, has_own_part, report_of
+from ratenets.evaluation.config import ReadoutConfig
 from ratenets.lpl.config import LPLConfig
-from ratenets.lpl.frames import DATA as SHAPES3D
-from ratenets.lpl.sources import prepare
-from ratenets.lpl.training import Trained, load_lpl
-from ratenets.run_folder import CONFIG, run_files
 
 from .options import config_options, device_option, flag_values, root_option
+
+if TYPE_CHECKING:
+    from ratenets.lpl.training import Trained
 
 PAPER, FEW = "paper", "few-labels"
 LABELS, DRAWS = 100, 5
@@ -50,7 +47,7 @@ class Request:
     untrained: bool
 
 
-@click.command(short_help="Read out every layer of a trained run.")
+@click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @root_option
 @device_option
@@ -82,6 +79,10 @@ def command(
     With --metrics also cosines, class manifolds and push metrics. The file of --json is what `ratespike figure
     layerwise` draws, several of them side by side.
     """
+    from ratenets.evaluation.run_readout import at_initial_weights
+    from ratenets.lpl.training import load_lpl
+    from ratenets.run_folder import run_files
+
     if draws is not None and draws < 1:
         raise UsageError(f"--draws: must be at least 1, got {draws}")
     config = from_mapping(ReadoutConfig, flag_values(ReadoutConfig, flags), "command line")
@@ -99,6 +100,10 @@ def command(
 
 def _protocol(run: Path, protocol: str | None, config: ReadoutConfig) -> str:
     """The protocol, as asked for or as the run's settings say; refuses what cannot be had of the run."""
+    from ratenets.evaluation.run_readout import has_own_part
+    from ratenets.lpl.frames import DATA as SHAPES3D
+    from ratenets.run_folder import CONFIG
+
     path = run / CONFIG
     settings = configs.loads(LPLConfig, configs.read_text(path), str(path))
     if settings.data == SHAPES3D:
@@ -121,6 +126,9 @@ def _check(protocol: str, config: ReadoutConfig, few: dict[str, int | None]) -> 
 
 
 def _paper(request: Request, trained: Trained, json_file: Path | None) -> None:
+    from ratenets.evaluation import report
+    from ratenets.evaluation.run_readout import epochs_done, report_of
+
     run, untrained = request.run, request.untrained
     epochs = 0 if untrained else epochs_done(run)
     found = report_of(run, trained, request.config, epochs=epochs, untrained=untrained, progress=True)
@@ -130,6 +138,10 @@ def _paper(request: Request, trained: Trained, json_file: Path | None) -> None:
 
 
 def _few_labels(request: Request, trained: Trained, json_file: Path | None) -> None:
+    from ratenets.evaluation import layerwise, report
+    from ratenets.evaluation.run_readout import epochs_done
+    from ratenets.lpl.sources import prepare
+
     encoder, config, images = trained
     labels, draws, seed = request.labels, request.draws, config.run.seed
     train_x, test_x = prepare(images.train_images, config), prepare(images.test_images, config)

@@ -10,12 +10,12 @@ import click
 
 from foundation.errors import UsageError
 from foundation.files import check_target
-from ratenets.evaluation.factors import FactorConfig
+from ratenets.evaluation.config import FactorConfig
 
 from .options import build_config, config_options, device_option, flag_values, root_option
 
 
-@click.group(short_help="Sequences of Shapes3D pictures (ED Figs. 5 and 6).")
+@click.group()
 def command() -> None:
     """Factors in sequences of Shapes3D pictures.
 

@@ -11,14 +11,15 @@ import click
 from foundation import config as configs
 from foundation.files import check_target, write_json
 from spiking.pairing import PairingProtocol
-from spiking.recording import NetworkRecord
-from spiking.simulation import RunConfig
+from spiking.run_config import RunConfig
 
 from .backends import Simulator, backend_options, prepare
+from .groups import LazyGroup
 from .options import build_config, config_options, flag_values
 
 if TYPE_CHECKING:
     from spiking.analysis import NetworkSummary
+    from spiking.recording import NetworkRecord
 
 SHORT: dict[str, Any] = {
     "network": {
@@ -50,7 +51,15 @@ PAPER_CURVES = [
 """What Fig. 6 shows, as changes of `PairingProtocol`; without the pairings at 0.1 Hz, which alone take 1000 s."""
 
 
-@click.group()
+COMMANDS = {
+    "network": ("spike:network", "The LPL network of Fig. 5."),
+    "sweep": ("spike:sweep", "The comparison of Fig. 5: all conditions, several seeds."),
+    "summary": ("spike:summary", "Numbers of finished network runs."),
+    "stdp": ("spike:stdp", "The pairing protocol of Fig. 6."),
+}
+
+
+@click.group(cls=LazyGroup, lazy=COMMANDS)
 def command() -> None:
     """Simulate the paper's spiking network and its pairing protocol."""
 
@@ -75,7 +84,7 @@ def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@command.command(short_help="The LPL network of Fig. 5.")
+@click.command()
 @_run_options
 @click.option(
     "--preset",
@@ -97,7 +106,7 @@ def network(preset: str | None, file: Path | None, **given: Any) -> None:
     _run(configs.from_mapping(RunConfig, SHORT if short else {}, "preset short"), file=file, **given)
 
 
-@command.command(short_help="The comparison of Fig. 5: all conditions, several seeds.")
+@click.command()
 @_run_options
 @backend_options("torch")
 @config_options(RunConfig, {"sweep": SWEEP})
@@ -138,7 +147,7 @@ def _run(
     click.echo(f"{out}: {config.seconds:g} s simulated; now `ratespike figure lpl-network {out} --out network.png`")
 
 
-@command.command(short_help="Numbers of finished network runs.")
+@click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="write all numbers to this file, too")
 def summary(files: tuple[Path, ...], json_file: Path | None) -> None:
@@ -178,7 +187,7 @@ def _print_summary(records: list[NetworkRecord]) -> list[NetworkSummary]:
     return summaries
 
 
-@command.command(short_help="The pairing protocol of Fig. 6.")
+@click.command()
 @config_options(PairingProtocol)
 @click.option("--paper", is_flag=True, help="all curves of Fig. 6, whatever frequency, intervals and traces are given")
 @backend_options("brian2")

@@ -8,16 +8,12 @@ from typing import Any
 import click
 
 from foundation.files import check_target
-from ratenets.lpl import swap, swap_results
-from ratenets.lpl.sources import ImageSource, prepare
-from ratenets.lpl.swap import GROUPS, SwapConfig
-from ratenets.lpl.training import load_lpl, material_of
-from ratenets.run_folder import adam_state, run_files
+from ratenets.lpl.swap_config import SwapConfig
 
 from .options import build_config, config_options, device_option, flag_values, root_option
 
 
-@click.command(short_help="The swap experiment with a trained run (Fig. 4).")
+@click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @config_options(SwapConfig)
 @root_option
@@ -28,6 +24,11 @@ def command(run: Path, root: Path | None, device: str, out: Path, **flags: Any) 
 
     RUN is a convolutional network trained without biases: `ratespike deep lpl --data stl10 --no-biases --out RUN`.
     """
+    from ratenets.lpl import swap, swap_results
+    from ratenets.lpl.sources import ImageSource, prepare
+    from ratenets.lpl.training import load_lpl, material_of
+    from ratenets.run_folder import adam_state, run_files
+
     check_target(out, *run_files(run))
     settings = build_config(SwapConfig(), None, flag_values(SwapConfig, flags))
     encoder, config, images = load_lpl(run, root=root, device=device)
@@ -40,6 +41,6 @@ def command(run: Path, root: Path | None, device: str, out: Path, **flags: Any) 
     course = swap.run(encoder, source.views, number, objects, settings, adam_state(run, encoder))
     swap_results.write_result(out, swap_results.SwapResult(str(run), config.data, settings, course))
     click.echo(f"{'selectivity':12} before   after")
-    for name, mean in zip(GROUPS, course.mean, strict=True):
+    for name, mean in zip(swap.GROUPS, course.mean, strict=True):
         click.echo(f"{name:12} {mean[0]:6.3f}  {mean[-1]:6.3f}")
     click.echo(f"{out}: after {settings.exposures} exposures; now `ratespike figure swap {out} --out swap.png`")

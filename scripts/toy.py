@@ -12,7 +12,6 @@ import numpy as np
 
 from foundation import config as configs
 from foundation.config import check_kinds, setting
-from foundation.data.images import load_images
 from foundation.errors import UsageError
 from foundation.files import check_target
 from ratenets.toy import digit_sequences, rule_curves, two_inputs
@@ -45,7 +44,7 @@ PAPER: dict[str, Any] = {
 """The published sizes."""
 
 
-@click.command(short_help="What a single neuron learns (Fig. 2), and other small experiments.")
+@click.command()
 @click.option(
     "--experiment",
     type=click.Choice(list(EXPERIMENTS)),
@@ -86,6 +85,8 @@ def command(experiment: str, preset: str, root: Path | None, out: Path, **flags:
     elif experiment == "rule":
         arrays = rule_curves.run(settings)
     else:
+        from foundation.data.images import load_images
+
         arrays = digit_sequences.run(settings, config.seed, load_images("mnist", root), progress=True)
     write_result(out, ToyResult(experiment, settings, config.seed, arrays))
     SUMMARIES[experiment](settings, arrays)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -13,14 +13,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from foundation.config import check_kinds, setting
 from foundation.errors import RatespikeError, StoppedError, UsageError
 from foundation.files import check_target
 from foundation.locks import locked
 from foundation.progress import bar
 from foundation.stopping import stop_requests
-from spiking.network import CONDITIONS, STANDARD, InputSpikes, NetworkConfig, Segment, Wiring, draw_wiring, segments
+from spiking.network import InputSpikes, NetworkConfig, Segment, Wiring, draw_wiring, segments
 from spiking.parameters import whole_steps
+from spiking.run_config import RecordingConfig, RunConfig
 from spiking.run_file import FinishedRun, check_same, write_networks
 from spiking.run_folder import RunFolder, discard
 from spiking.stimuli import RateTrace, SpikeEvents
@@ -76,68 +76,6 @@ class BatchSimulator(Protocol):
     def __enter__(self) -> BatchSimulator: ...
 
     def __exit__(self, *error: object) -> None: ...
-
-
-@dataclass(frozen=True)
-class RecordingConfig:
-    """What a run keeps."""
-
-    keep_spikes: float = setting(100.0, "every spike of that many last seconds is kept")
-    weights_every: float = setting(250.0, "time between snapshots of the weights in training, in s")
-    rate_bin: float = setting(10.0, "width of the bins of the population rates, in s")
-
-    def __post_init__(self) -> None:
-        check_kinds(self)
-        for name in ("keep_spikes", "weights_every", "rate_bin"):
-            if not 0 < getattr(self, name) < np.inf:
-                raise UsageError(f"{name}: must be positive, got {getattr(self, name)}")
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """One or several networks that differ in their seeds, under one or several conditions."""
-
-    network: NetworkConfig = field(default_factory=NetworkConfig)
-    recording: RecordingConfig = field(default_factory=RecordingConfig)
-    networks: int = setting(1, "how many networks (under every condition); number k of them has the seed plus k")
-    conditions: str = setting(
-        "",
-        "conditions of Fig. 5 to compare, which set lambda, phi and inhibition, with commas between them: all, or some "
-        f"of {', '.join(CONDITIONS)}",
-    )
-
-    def __post_init__(self) -> None:
-        check_kinds(self)
-        if self.networks < 1:
-            raise UsageError(f"networks: must be at least 1, got {self.networks}")
-        _ = self.variants
-
-    @property
-    def variants(self) -> list[NetworkConfig]:
-        """The network under every condition."""
-        if not self.conditions:
-            return [self.network]
-        names = [name.strip() for name in self.conditions.split(",") if name.strip()]
-        for name in names or [self.conditions]:
-            if name not in CONDITIONS and names != ["all"]:
-                raise UsageError(
-                    f"conditions: must be all, or some of {', '.join(CONDITIONS)}, got '{self.conditions}'"
-                )
-        chosen = list(CONDITIONS) if names == ["all"] else names
-        if len(set(chosen)) < len(chosen):
-            raise UsageError(f"conditions: each once, got '{self.conditions}'")
-        return [replace(self.network, **{**STANDARD, **CONDITIONS[name]}) for name in chosen]
-
-    @property
-    def members(self) -> list[NetworkConfig]:
-        """The config of every network: condition by condition, seed by seed."""
-        seeds = range(self.network.seed, self.network.seed + self.networks)
-        return [replace(variant, seed=seed) for variant in self.variants for seed in seeds]
-
-    @property
-    def seconds(self) -> float:
-        """Simulated s in all."""
-        return len(self.variants) * self.networks * (self.network.priming + self.network.duration)
 
 
 Simulate = Callable[[NetworkConfig, Wiring, int], NetworkSimulator]

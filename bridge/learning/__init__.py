@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from bridge.comparison import cosine
-from bridge.learning.config import LearningConfig
+from bridge.config import BACKENDS, LearningConfig
 from bridge.learning.in_torch import TorchLayer
 from bridge.learning.part import Floats, part_of
 from foundation.errors import UsageError
@@ -31,7 +31,6 @@ from spiking.network_file import NetworkFile
 from spiking.synapses import Conv
 
 __all__ = ["Learned", "LearningConfig", "learn_layer"]
-BACKENDS = ("torch", "brian2")
 
 
 @dataclass(frozen=True, eq=False)

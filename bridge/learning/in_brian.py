@@ -8,7 +8,7 @@ import brian2 as b2
 import numpy as np
 
 from bridge.coding import frame_spikes
-from bridge.learning.config import LearningConfig
+from bridge.config import LearningConfig
 from bridge.learning.part import Floats, Levels, Part
 from foundation.seeds import numpy_generator
 from spiking.brian.conductance import conductance_layer

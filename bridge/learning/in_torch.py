@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bridge.learning.config import LearningConfig
+from bridge.config import LearningConfig
 from bridge.learning.part import Floats, Levels, Part
 from foundation.errors import UsageError
 from foundation.seeds import numpy_generator

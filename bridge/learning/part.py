@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bridge.learning.config import LearningConfig
+from bridge.config import LearningConfig
 from foundation.errors import RatespikeError, UsageError
 from spiking.integrate_and_fire import IFLayer, IFNetwork
 from spiking.network_file import NetworkFile

@@ -1,6 +1,6 @@
 """The same plasticity at the two levels, rung by rung: where rate and spiking updates agree, and where they part."""
 
-from bridge.levels.config import LevelsConfig
+from bridge.config import LevelsConfig
 from bridge.levels.ladder import Ladder, compare_levels
 from bridge.levels.material import Layer, images_layer, paper_layer, rates_layer
 

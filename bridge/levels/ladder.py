@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.config import LevelsConfig
 from bridge.levels.agreement import MEASURES, Agreement, agreement_of, by_number
-from bridge.levels.config import LevelsConfig
 from bridge.levels.material import Layer
 from bridge.levels.neurons import Curve, arriving, drive_of, filtered_drive, measured_curve, simulate
 from bridge.levels.rule import TERMS, Synapse

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from bridge.comparison import cosine
+from bridge.config import LevelsConfig
 from bridge.levels.agreement import flat_cosine
-from bridge.levels.config import LevelsConfig
 from bridge.levels.ladder import Ladder
 from bridge.levels.material import Layer
 from bridge.levels.neurons import Curve, arriving, filtered_drive, neurons_of

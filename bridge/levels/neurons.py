@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 from torch import Tensor
 
-from bridge.levels.config import CONDUCTANCE, LevelsConfig
+from bridge.config import CONDUCTANCE, LevelsConfig
 from bridge.levels.material import Inhibition, Layer
 from bridge.levels.rule import delayed
 from foundation.progress import bar

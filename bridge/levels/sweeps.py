@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bridge.levels.config import LevelsConfig
+from bridge.config import LevelsConfig
 from bridge.levels.ladder import RUNGS, Ladder, compare_levels
 from bridge.levels.material import Layer
 from foundation.errors import UsageError

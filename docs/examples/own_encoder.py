@@ -20,7 +20,7 @@ from ratenets.lpl.config import LPLConfig
 from ratenets.lpl.encoders import Block, Encoder, EncoderConfig, Shape, register
 from ratenets.lpl.sources import prepare
 from ratenets.lpl.training import build_encoder, load_lpl, train_lpl
-from ratenets.run import RunConfig
+from ratenets.run_config import RunConfig
 
 
 class NormalisedBlock(Block):

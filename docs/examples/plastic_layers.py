@@ -27,7 +27,8 @@ from foundation.data.images import load_images
 from foundation.errors import UsageError
 from foundation.figures import BLUE, GREY, ORANGE, letter, save, styled
 from ratenets.evaluation.readout import fit
-from ratenets.sequences.augmentation import DEFAULT_VIEWS, ViewConfig, view
+from ratenets.sequences.augmentation import view
+from ratenets.sequences.config import DEFAULT_VIEWS, ViewConfig
 from spiking.parameters import LPLSynapse
 from spiking.rule import lpl
 from spiking.torch.layers import PlasticLinear, reset

@@ -8,7 +8,7 @@ from typing import Any
 
 from foundation.config import from_mapping, setting
 from foundation.errors import UsageError
-from ratenets.run import RunConfig
+from ratenets.run_config import RunConfig
 
 KINDS = ("fc", "simple", "conv", "resnet18", "tiny-resnet")
 REGIMES = ("tied", "separate", "symmetric")

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from foundation.config import read_text
 from foundation.errors import UsageError
 from ratenets.butd.config import ButdConfig, NetworkConfig, WeightConfig
-from ratenets.run import RunConfig
+from ratenets.run_config import RunConfig
 
 MOST = 1e300
 """No number of a config is larger; whole numbers of JSON have no limit."""

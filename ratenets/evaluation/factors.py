@@ -8,41 +8,21 @@ were computed once.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from foundation.config import check_kinds, setting
 from foundation.data.shapes3d import FACTORS, SIZES
-from foundation.errors import RatespikeError, UsageError
+from foundation.errors import RatespikeError
 from foundation.progress import bar
 from foundation.seeds import numpy_generator
+from ratenets.evaluation.config import FactorConfig
 from ratenets.evaluation.factor_votes import Codes, Features, Integers, VoteScore, ratio, vote_score
 from ratenets.sequences.shapes3d import Shapes3DSequences, factors_of, index_of
 
 CHUNK = 4096  # pictures at a time
 SHOWN_CONTEXTS = 30
 """Of the contexts in which a factor is varied, how many are kept for the figure of its manifold."""
-
-
-@dataclass(frozen=True)
-class FactorConfig:
-    """How much is drawn; the defaults are the paper's."""
-
-    batch: int = setting(4000, "pictures with one factor in common, for one vote")
-    train_batches: int = setting(10, "votes of each factor value")
-    test_batches: int = setting(10, "tests of each factor value")
-    repetitions: int = setting(10, "scores, each with votes and tests of its own")
-    contexts: int = setting(1100, "values of the other factors in which one is varied")
-    scatter: int = setting(2000, "pictures of the scatter plot")
-
-    def __post_init__(self) -> None:
-        check_kinds(self)
-        least = {"batch": 2, "scatter": 3}
-        for name in self.__dataclass_fields__:
-            if getattr(self, name) < least.get(name, 1):
-                raise UsageError(f"{name}: must be at least {least.get(name, 1)}, got {getattr(self, name)}")
 
 
 class Statistics(NamedTuple):

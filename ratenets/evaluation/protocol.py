@@ -8,41 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from torch import Tensor
 
-from foundation.config import setting
 from foundation.errors import UsageError
 from foundation.progress import bar
+from ratenets.evaluation.config import ReadoutConfig
 from ratenets.evaluation.features import check_unpooled, pooled, unpooled
 from ratenets.evaluation.linear_readout import cross_validate, read_codes
 from ratenets.evaluation.metrics import draws, representation_metrics
 from ratenets.evaluation.report import PIXELS, LayerReport
 from ratenets.evaluation.representation import batch_participation_ratio, manifolds, participation_ratio
 from ratenets.lpl.encoders import Encoder
-
-
-@dataclass(frozen=True)
-class ReadoutConfig:
-    """What is read out, and how."""
-
-    pooling: bool = setting(True, "readouts of codes alone; --no-pooling: of the flattened maps, too")
-    folds: int = setting(0, "parts for a cross-validation on what the readouts are fitted to (paper: 10); 0: none")
-    layers: str = setting("all", "all, or last")
-    metrics: bool = setting(False, "cosine, manifold and push metrics of every layer")
-    pixels: bool = setting(True, "the same readout of the pixels, as the encoder is given them")
-
-    def __post_init__(self) -> None:
-        if self.layers not in ("all", "last"):
-            raise UsageError(f"layers: must be all or last, got '{self.layers}'")
-        if self.folds < 0 or self.folds == 1:
-            raise UsageError(f"folds: must be 2 or more, or 0 for none, got {self.folds}")
-
-    def chosen(self, number: int) -> list[int]:
-        """Which of so many layers are read out, counted from 0."""
-        return list(range(number)) if self.layers == "all" else [number - 1]
 
 
 class Part(NamedTuple):

@@ -13,7 +13,8 @@ from torch import Tensor
 from foundation.data.catalogue import DATASETS
 from foundation.errors import RatespikeError
 from foundation.seeds import derive
-from ratenets.evaluation.protocol import Part, ReadoutConfig, read_out
+from ratenets.evaluation.config import ReadoutConfig
+from ratenets.evaluation.protocol import Part, read_out
 from ratenets.evaluation.report import Origin, RunReport
 from ratenets.lpl.config import LPLConfig
 from ratenets.lpl.material import Labelled, normalised

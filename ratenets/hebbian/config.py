@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from foundation.config import check_kinds, setting
 from foundation.errors import UsageError
-from ratenets.lpl.objective import Coefficients
-from ratenets.run import RunConfig
-from ratenets.sequences.augmentation import ViewConfig
+from ratenets.lpl.config import Coefficients
+from ratenets.run_config import RunConfig
+from ratenets.sequences.config import ViewConfig
 
 RULE_CLASSES = {
     "backprop": "backprop.Backprop",

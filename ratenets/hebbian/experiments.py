@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import math
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-import torch
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from foundation.config import merged
 from foundation.errors import UsageError
 from ratenets.hebbian.config import RULE_NAMES
-from ratenets.hebbian.gradients import cosine, names, snr
-from ratenets.hebbian.training import LocalLearner, initial_model
+
+if TYPE_CHECKING:
+    from ratenets.hebbian.training import LocalLearner
 
 Changes = Mapping[str, Any]
-Measure = Callable[[LocalLearner], dict[str, float]]
-
-BATCH = 32
-"""Images of a batch whose gradients are compared."""
+Measure = Callable[["LocalLearner"], dict[str, float]]
 
 
 class Condition(NamedTuple):
@@ -105,47 +101,14 @@ def _which_rule(rules: Sequence[str]) -> list[Condition]:
     return [variants(rule)[-1]._replace(changes={**variants(rule)[-1].changes, **_epochs(1)}) for rule in rules]
 
 
-def snr_of(learner: LocalLearner) -> dict[str, float]:
-    """Signal-to-noise ratio of the gradients of single validation images, as "snr/W1", ...; NaN is left out."""
-    (batch,) = learner.validation_batches()
-    return _defined("snr", snr(learner.net, learner.rule, batch))
+def _measure(name: str) -> Measure:
+    """A function of `ratenets.hebbian.measures`, which is imported when it is called: names need no torch."""
 
+    def measure(learner: LocalLearner) -> dict[str, float]:
+        found: dict[str, float] = getattr(importlib.import_module("ratenets.hebbian.measures"), name)(learner)
+        return found
 
-def cosine_of(learner: LocalLearner) -> dict[str, float]:
-    """Cosine of the rule's gradients to backprop's over all validation batches, "cosine/W1", ...; NaN is left out."""
-    return _defined("cosine", cosine(learner.net, learner.rule, lambda: learner.validation_batches(BATCH)))
-
-
-def _defined(kind: str, values: Mapping[str, float]) -> dict[str, float]:
-    return {f"{kind}/{name}": value for name, value in values.items() if math.isfinite(value)}
-
-
-@torch.no_grad()
-def metrics_of(learner: LocalLearner) -> dict[str, float]:
-    """What a trained network looks like, for the question which rule has made it.
-
-    Losses and accuracies on validation images; by layer signal-to-noise ratio and cosine of the gradients, how far the
-    weights have moved, |W - W_0| / |W_0|, in which direction their mean has, and in how many dimensions (participation
-    ratio of the singular values of W - W_0); mean and spread of hidden activity.
-    """
-    found = learner.accuracies("validation", learner.validation)
-    correct = [found.pop(f"validation/correct/{label}") for label in learner.material.classes]
-    seen = torch.bincount(learner.validation.labels, minlength=len(correct)).tolist()
-    shares = [right / n for right, n in zip(correct, seen, strict=True)]
-    found |= {"accuracy of the worst class": min(shares), "accuracy of the best class": max(shares)}
-    found |= snr_of(learner) | cosine_of(learner)
-    before = initial_model(learner.config, learner.material).network.to(learner.device)
-    for name, W, start in zip(names(learner.net), learner.net.weights, before.weights, strict=False):
-        change = (W - start).double()
-        values = torch.linalg.svdvals(change).square()
-        found[f"change/{name}"] = float(change.norm() / start.double().norm())
-        found[f"mean change/{name}"] = float(change.mean())
-        if values.any():
-            found[f"dimensions of change/{name}"] = float(values.sum() ** 2 / values.square().sum())
-    for number, activity in enumerate(learner.net.activities(learner.validation.images(slice(None)))[:-1], 1):
-        found[f"activity/y{number}"] = float(activity.y.mean())
-        found[f"spread/y{number}"] = float(activity.y.std(0).mean())
-    return found
+    return measure
 
 
 OTHERS = tuple(rule for rule in RULE_NAMES if rule != "backprop")
@@ -154,10 +117,14 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     "two-classes": Experiment("Hebbian learning of two digits, unclamped and clamped", ("hebbian",), _two_classes),
     "three-classes": Experiment("three digits: backprop and clamped", ("backprop", "hebbian"), _three_classes),
     "ten-classes": Experiment("all digits: the hybrid, and every other rule", RULE_NAMES, _ten_classes),
-    "snr": Experiment("how much gradients differ from image to image", RULE_NAMES, _snr, at_end=snr_of),
-    "bias": Experiment("how far gradients are from backprop's while learning", OTHERS, _bias, measure=cosine_of),
+    "snr": Experiment("how much gradients differ from image to image", RULE_NAMES, _snr, at_end=_measure("snr_of")),
+    "bias": Experiment(
+        "how far gradients are from backprop's while learning", OTHERS, _bias, measure=_measure("cosine_of")
+    ),
     "harder": Experiment("one image at a time; a class that appears later", RULE_NAMES, _harder),
-    "which-rule": Experiment("can a rule be told from what it makes?", RULE_NAMES, _which_rule, at_end=metrics_of),
+    "which-rule": Experiment(
+        "can a rule be told from what it makes?", RULE_NAMES, _which_rule, at_end=_measure("metrics_of")
+    ),
 }
 """In the order of the Neuromatch project."""
 

@@ -2,80 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from foundation.config import setting
-from foundation.errors import UsageError
 from ratenets.distributed import gathered
 from ratenets.lpl import objective
+from ratenets.lpl.config import LossConfig
 from ratenets.lpl.encoders import code
-from ratenets.lpl.objective import EPSILON, Coefficients, Moments, Terms
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """Which loss, on what, and where. Combinations without a meaning are refused with the reason."""
-
-    supervision: bool = setting(False, "labels teach every trained layer, in place of LPL", "train-with-supervision")
-    negative_samples: bool = setting(False, "contrast with other samples, in place of LPL", "use-negative-samples")
-    end_to_end: bool = setting(False, "one loss on the last layer, its gradient goes to all", "train-end-to-end")
-    pooling: bool = setting(True, "losses on the spatial mean of a layer's maps, or on the maps themselves")
-    stale_estimates: bool = setting(False, "the Hebbian term uses mean and variance of the step before")
-    shuffle_positives: bool = setting(False, "pull together views of different images: a control")
-    projector: bool = setting(False, "the loss stands on an MLP on top of the layer", "use-projector-mlp")
-    projection_size: int = setting(256, "units of the projector's output")
-    mlp_hidden_size: int = setting(2048, "units of the projector's hidden layer")
-    epsilon: float = setting(EPSILON, "added to the variance in the logarithm of the Hebbian term")
-    summed_pull: bool = setting(False, "predictive term summed over the batch (a known failure)")
-    published_decorr: bool = setting(False, "decorrelation as first published, without the erratum")
-    one_view: bool = setting(False, "gradient through the second view alone, the first one is a constant")
-    coefficients: Coefficients = field(default_factory=Coefficients)
-
-    def __post_init__(self) -> None:
-        for name in ("projection_size", "mlp_hidden_size"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"loss.{name}: must be at least 1, got {getattr(self, name)}")
-        if not self.epsilon > 0:
-            raise UsageError(f"loss.epsilon: must be positive, got {self.epsilon}")
-        for clash, reason in self._clashes():
-            if clash:
-                raise UsageError(f"loss: {reason}")
-
-    @property
-    def plain(self) -> bool:
-        """Is it plain LPL, for which the local rule is known in closed form (`ratenets.lpl.rule`)?"""
-        others = self.supervision or self.negative_samples or self.projector or not self.pooling
-        variants = self.summed_pull or self.published_decorr or self.one_view
-        return not (others or variants or self.stale_estimates or self.shuffle_positives)
-
-    def _clashes(self) -> list[tuple[bool, str]]:
-        contrast_or_labels = self.supervision or self.negative_samples
-        variants = self.summed_pull or self.published_decorr or self.one_view
-        unpooled = not self.pooling
-        coefficients = self.coefficients
-        nothing = not (coefficients.pull or coefficients.push or coefficients.decorr)
-        return [
-            (nothing and not self.supervision, "all coefficients are 0, there is nothing to learn"),
-            (self.supervision and self.negative_samples, "supervision and negative samples exclude each other"),
-            (contrast_or_labels and self.stale_estimates, "only LPL's Hebbian term has stale estimates"),
-            (contrast_or_labels and unpooled, "losses without pooling are defined for LPL alone"),
-            (contrast_or_labels and variants, "the variants of the terms are LPL's alone"),
-            (self.supervision and self.shuffle_positives, "supervision has no positive pairs to shuffle"),
-            (
-                self.negative_samples and self.coefficients.decorr != 0,
-                "negative samples go without decorrelation: --decorr-coeff 0",
-            ),
-            (unpooled and self.end_to_end, "losses without pooling are layer-local, not end to end"),
-            (unpooled and self.projector, "a projector stands on the pooled code, not on maps"),
-            (unpooled and self.stale_estimates, "stale estimates are of the pooled code, not of maps"),
-            (unpooled and variants, "the variants of the terms are defined on the pooled code, not on maps"),
-            (self.stale_estimates and self.one_view, "stale estimates are of both views, not of one"),
-        ]
-
+from ratenets.lpl.objective import Moments, Terms
 
 Metrics = dict[str, Tensor]
 """The unweighted terms of a loss, scalars."""

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from foundation.errors import UsageError
 from ratenets.distributed import ranks
+from ratenets.lpl.config import LossConfig
 from ratenets.lpl.encoders import Block, Encoder, code, spread
-from ratenets.lpl.losses import LayerLoss, LossConfig, Metrics, precise
+from ratenets.lpl.losses import LayerLoss, Metrics, precise
 from ratenets.lpl.rule import code_rule
 
 

@@ -7,32 +7,14 @@ stands between its code and the objective, is in `ratenets.lpl.losses`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from foundation.config import setting
 from foundation.errors import UsageError
-
-EPSILON = 1e-4
-"""Added to the variance in the logarithm of `push`. Deep layers start below it: it sets their first gradients."""
-
-
-@dataclass(frozen=True)
-class Coefficients:
-    """Weights of the three terms in the loss of every layer; 0 switches a term off."""
-
-    pull: float = setting(1.0, "weight of the predictive term (pull)", "pull-coeff")
-    push: float = setting(1.0, "weight of the Hebbian term (push)", "push-coeff")
-    decorr: float = setting(10.0, "weight of the decorrelation term", "decorr-coeff")
-
-    def __post_init__(self) -> None:
-        for name in ("pull", "push", "decorr"):
-            if not getattr(self, name) >= 0:
-                raise UsageError(f"coefficients.{name}: must not be negative, got {getattr(self, name)}")
+from ratenets.lpl.config import EPSILON, Coefficients
 
 
 class Terms(NamedTuple):

@@ -21,16 +21,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ratenets.lpl.config import EPSILON, Coefficients
 from ratenets.lpl.encoders import Block, code, spread
-from ratenets.lpl.objective import (
-    EPSILON,
-    Coefficients,
-    Moments,
-    Terms,
-    check_codes,
-    moments,
-    terms_from_moments,
-)
+from ratenets.lpl.objective import Moments, Terms, check_codes, moments, terms_from_moments
 
 
 class LocalGradient(NamedTuple):

@@ -14,7 +14,8 @@ from foundation.config import from_mapping
 from foundation.figures import BLUE, GREY, VERMILLION, panels, styled
 from foundation.files import write_json
 from foundation.json_files import read_json
-from ratenets.lpl.swap import GROUPS, Course, SwapConfig
+from ratenets.lpl.swap import GROUPS, Course
+from ratenets.lpl.swap_config import SwapConfig
 
 KIND = "ratespike swap"
 LARGEST = 1e100

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ratenets.sequences.colour import grey, jitter
+from ratenets.sequences.config import SMALLEST_BLUR
 from ratenets.sequences.resampling import blur, interpolation, resample
 
 ATTEMPTS = 10
@@ -25,9 +26,6 @@ RATIOS = (3 / 4, 4 / 3)
 
 JITTER = (0.8, 0.8, 0.8, 0.2)
 """How far brightness, contrast and saturation go from 1, and the hue from 0 (in turns), at strength 1."""
-
-SMALLEST_BLUR = 0.1
-"""Least width of a blur, pixels."""
 
 
 class Crops(NamedTuple):

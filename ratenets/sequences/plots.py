@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from foundation.data.images import load_images
 from foundation.figures import styled
 from foundation.seeds import derive
-from ratenets.sequences.augmentation import DEFAULT_VIEWS, ViewConfig, plain_view, view
+from ratenets.sequences.augmentation import plain_view, view
+from ratenets.sequences.config import DEFAULT_VIEWS, ViewConfig
 
 IMAGES = 6
 PAIRS = 4

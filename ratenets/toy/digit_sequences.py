@@ -14,15 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from foundation.config import check_kinds, setting
-from foundation.data.images import ImageSet
 from foundation.errors import UsageError
 from foundation.progress import bar
 from foundation.seeds import numpy_generator
 from ratenets.toy.rules import LPL, OJA, PRED_OFF, Floats, Rule, update
+
+if TYPE_CHECKING:
+    from foundation.data.images import ImageSet
 
 RULES: tuple[Rule, ...] = (LPL, PRED_OFF, OJA)
 KINDS = ("location", "digit")

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from bridge.comparison import ComparisonConfig, Statistics, cosine
+from bridge.comparison import Statistics, cosine
+from bridge.config import ComparisonConfig
 from bridge.lowering import array
 from foundation.data.images import load_images
 from ratenets.evaluation.readout import codes
@@ -17,7 +18,7 @@ from ratenets.lpl.encoders import EncoderConfig
 from ratenets.lpl.rule import online_update
 from ratenets.lpl.sources import prepare
 from ratenets.lpl.training import train_lpl
-from ratenets.run import RunConfig
+from ratenets.run_config import RunConfig
 from ratenets.sequences.augmentation import image_sequence
 
 Floats = np.ndarray

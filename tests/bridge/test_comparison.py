@@ -8,18 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from bridge.comparison import (
-    Comparison,
-    ComparisonConfig,
-    Statistics,
-    agreement,
-    balanced_lambda,
-    compare,
-    cosine,
-    learn,
-)
+from bridge.comparison import Comparison, Statistics, agreement, balanced_lambda, compare, cosine, learn
+from bridge.config import ComparisonConfig
 from foundation.errors import UsageError
-from ratenets.lpl.objective import EPSILON, Coefficients, terms
+from ratenets.lpl.config import EPSILON, Coefficients
+from ratenets.lpl.objective import terms
 from ratenets.lpl.rule import online_update
 from spiking.brian.running import code_generation
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bridge.conversion import Activations, ConversionConfig, convert
+from bridge.config import ConversionConfig
+from bridge.conversion import Activations, convert
 from bridge.lowering import array
 from foundation.errors import UsageError
 from ratenets.evaluation.readout import Readout, codes

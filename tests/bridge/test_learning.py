@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bridge.conversion import ConversionConfig, convert_network
+from bridge.config import ConversionConfig
+from bridge.conversion import convert_network
 from bridge.learning import LearningConfig, learn_layer
 from bridge.learning.in_torch import TorchLayer
 from bridge.learning.part import part_of

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bridge.conversion import ConversionConfig, convert_network, rescaled
+from bridge.config import ConversionConfig
+from bridge.conversion import convert_network, rescaled
 from bridge.lowering import lower_butd, lower_encoder, lower_local
 from foundation.errors import UsageError
 from ratenets.butd import builders

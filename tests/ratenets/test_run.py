@@ -23,7 +23,7 @@ from ratenets import run, run_folder
 from ratenets.lpl.config import LPLConfig
 from ratenets.lpl.encoders import EncoderConfig
 from ratenets.lpl.training import train_lpl
-from ratenets.run import RunConfig
+from ratenets.run_config import RunConfig
 from ratenets.run_folder import CHECKPOINT, CONFIG, METRICS
 
 MAIN = [sys.executable, "-c", "from ratespike.cli import main; main()"]

@@ -6,10 +6,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ratenets.distributed import process_group, ranks, share
 from ratenets.lpl import encoders
+from ratenets.lpl.config import Coefficients, LossConfig
 from ratenets.lpl.encoders import EncoderConfig
-from ratenets.lpl.losses import LossConfig
 from ratenets.lpl.network import LPLNetwork
-from ratenets.lpl.objective import Coefficients
 
 LOSSES = {
     "lpl": LossConfig(),

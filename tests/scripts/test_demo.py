@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bridge.comparison import ComparisonConfig
+from bridge.config import ComparisonConfig
 from foundation.errors import UsageError
-from ratespike.demo import DemoConfig, Tour, open_demo, take
 from ratespike.demo_report import FIGURES, write_report
+from ratespike.demo_tour import DemoConfig, Tour, open_demo, take
 from spiking.brian.running import code_generation
 
 SMALL = DemoConfig(

@@ -12,10 +12,9 @@ from foundation.data import shapes3d
 from foundation.data.shapes3d import factor_values
 from foundation.errors import UsageError
 from ratenets.lpl import frames
-from ratenets.lpl.config import LPLConfig
+from ratenets.lpl.config import LossConfig, LPLConfig
 from ratenets.lpl.encoders import EncoderConfig
-from ratenets.lpl.losses import LossConfig
-from ratenets.run import RunConfig
+from ratenets.run_config import RunConfig
 from ratenets.sequences.shapes3d import SequenceConfig, Shapes3DSequences, factors_of
 
 SIZES = (4, 2, 2, 2, 2, 3)

@@ -7,12 +7,11 @@ from itertools import pairwise
 import pytest
 
 from foundation.errors import RatespikeError, UsageError
-from ratenets.lpl.config import LPLConfig
+from ratenets.lpl.config import LossConfig, LPLConfig
 from ratenets.lpl.encoders import EncoderConfig
 from ratenets.lpl.ladder import rungs
 from ratenets.lpl.ladder_results import LadderResult, RungResult, ladder, read_results, table, write_result
-from ratenets.lpl.losses import LossConfig
-from ratenets.run import RunConfig
+from ratenets.run_config import RunConfig
 
 BASE = LPLConfig(encoder=EncoderConfig(hidden=(8, 6)), run=RunConfig(epochs=2))
 

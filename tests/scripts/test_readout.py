@@ -11,13 +11,11 @@ from foundation.data.images import ImageSet, load_images
 from ratenets.evaluation.report import read_reports
 from ratenets.evaluation.run_readout import at_initial_weights
 from ratenets.lpl import training
-from ratenets.lpl.config import LPLConfig
+from ratenets.lpl.config import Coefficients, LossConfig, LPLConfig
 from ratenets.lpl.encoders import EncoderConfig
-from ratenets.lpl.losses import LossConfig
-from ratenets.lpl.objective import Coefficients
 from ratenets.lpl.training import train_lpl
 from ratenets.plots import layerwise
-from ratenets.run import RunConfig
+from ratenets.run_config import RunConfig
 from ratespike import cli
 
 
@@ -55,7 +53,7 @@ def command(run, runs, cifar, monkeypatch):
         return cifar if name == "cifar10" else load_images(name)
 
     monkeypatch.setattr(training, "load_images", load)
-    monkeypatch.setitem(cli.COMMANDS, "readout", ("ratespike.readout", ""))
+    monkeypatch.setitem(cli.COMMANDS, "readout", ("readout:command", ""))
     monkeypatch.chdir(runs)
     return lambda *arguments: run("readout", *arguments)
 

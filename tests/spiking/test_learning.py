@@ -17,9 +17,10 @@ import torch
 
 from spiking.analysis import analyse, learning_curve
 from spiking.network import CONDITIONS, NetworkConfig, Projection, Wiring
+from spiking.run_config import RecordingConfig
 from spiking.run_file import read_networks, write_networks
 from spiking.run_folder import RunFolder
-from spiking.simulation import RecordingConfig, Run, finish
+from spiking.simulation import Run, finish
 from spiking.stimuli import paper_rates
 from spiking.torch.native import compiler
 from spiking.torch.network_simulator import backend

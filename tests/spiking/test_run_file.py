@@ -14,9 +14,10 @@ from spiking import simulation
 from spiking.network import NetworkConfig, Wiring
 from spiking.pairing import PairingProtocol
 from spiking.recording import NetworkRecord, PairingCurve
+from spiking.run_config import RecordingConfig
 from spiking.run_file import read_configs, read_networks, read_pairings, write_networks, write_pairings
 from spiking.run_folder import RunFolder
-from spiking.simulation import Piece, RecordingConfig, Run, State
+from spiking.simulation import Piece, Run, State
 from spiking.stimuli import RateTrace, SpikeEvents
 
 DT = 1e-4

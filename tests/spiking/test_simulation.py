@@ -20,19 +20,10 @@ from foundation.files import write_bytes
 from spiking import run_folder, simulation
 from spiking.brian.network_simulator import backend
 from spiking.network import NetworkConfig, Wiring
+from spiking.run_config import RecordingConfig, RunConfig
 from spiking.run_file import read_networks, write_networks
 from spiking.run_folder import RunFolder
-from spiking.simulation import (
-    Piece,
-    RecordingConfig,
-    Run,
-    RunConfig,
-    State,
-    alone,
-    check_state,
-    partial_folder,
-    run_networks,
-)
+from spiking.simulation import Piece, Run, State, alone, check_state, partial_folder, run_networks
 from spiking.stimuli import RateTrace, SpikeEvents
 from tests.spiking.killed import KilledError, write_then_die
 from tests.spiking.same_files import assert_same_file

@@ -12,7 +12,8 @@ from foundation.errors import UsageError
 from ratenets.hebbian.config import HebbianConfig
 from ratenets.hebbian.network import Activity, Network
 from ratenets.hebbian.rules.rule import Batch, LayerGradient, Outer, Rule, delta_rule
-from ratenets.lpl.objective import EPSILON, Moments, moments
+from ratenets.lpl.config import EPSILON
+from ratenets.lpl.objective import Moments, moments
 from ratenets.lpl.rule import code_gradient
 
 TIME_CONSTANT = 1000

@@ -3,9 +3,10 @@
 `build` knows encoders by name; `register` adds one: a class or function that gives the blocks, and that one line.
 """
 
+from ratenets.lpl.encoder_config import ENCODERS, EncoderConfig, Shape, register
 from ratenets.lpl.encoders import alexnet, resnet, vgg
 from ratenets.lpl.encoders.blocks import Block, ConvBlock, DenseBlock, SequentialBlock, code, spread
-from ratenets.lpl.encoders.encoder import ENCODERS, Encoder, EncoderConfig, Shape, build, register
+from ratenets.lpl.encoders.encoder import Encoder, build
 
 __all__ = [
     "ENCODERS",

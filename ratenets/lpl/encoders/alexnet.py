@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
+from ratenets.lpl.encoder_config import EncoderConfig, Shape
 from ratenets.lpl.encoders.blocks import Block, SequentialBlock
-from ratenets.lpl.encoders.encoder import EncoderConfig, Shape, need_pixels, register, scaled
+from ratenets.lpl.encoders.encoder import need_pixels, scaled
 
 CONVOLUTIONS = (  # channels, kernel, stride, padding, and whether a 3 x 3 max-pool of stride 2 follows
     (64, 11, 4, 2, True),
@@ -33,6 +34,3 @@ def blocks(config: EncoderConfig, shape: Shape) -> list[Block]:
     made.append(SequentialBlock(dense, nn.AdaptiveAvgPool2d(6), nn.Dropout(config.dropout), first, nn.ReLU()))
     made.append(SequentialBlock(dense, nn.Dropout(config.dropout), nn.Conv2d(dense, dense, 1), nn.ReLU()))
     return made
-
-
-register("alexnet", blocks)

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ratenets.lpl.encoder_config import EncoderConfig, Shape
 from ratenets.lpl.encoders.blocks import Block, SequentialBlock
-from ratenets.lpl.encoders.encoder import EncoderConfig, Shape, need_pixels, register, scaled
+from ratenets.lpl.encoders.encoder import need_pixels, scaled
 
 DEPTHS = (3, 4, 6, 3)
 EXPANSION = 4
@@ -76,6 +77,3 @@ def blocks(config: EncoderConfig, shape: Shape) -> list[Block]:
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     return made
-
-
-register("resnet", blocks, end_to_end_only=True)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from bridge.levels.config import CONDUCTANCE, LevelsConfig
+from bridge.config import CONDUCTANCE, LevelsConfig
 from bridge.levels.material import Layer, images_layer, paper_layer
 from bridge.levels.neurons import arriving, simulate
 from bridge.levels.rule import Synapse, delayed, errors_of

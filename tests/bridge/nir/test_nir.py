@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from bridge.conversion import ConversionConfig, convert_network
+from bridge.config import ConversionConfig
+from bridge.conversion import convert_network
 from bridge.lowering import lower_butd
 from bridge.nir import in_brian, in_torch
 from bridge.nir.converted import BELOW_ONE, graph_of, network_of, plasticity_of, with_plasticity

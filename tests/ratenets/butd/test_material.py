@@ -13,7 +13,7 @@ from ratenets.butd import material
 from ratenets.butd.config import ButdConfig
 from ratenets.butd.material import STATISTICS, TaskImages, load_task_images, normalised
 from ratenets.butd.tasks import BinaryAttributes, LeftRight, LeftRightOf, Single
-from ratenets.run import RunConfig
+from ratenets.run_config import RunConfig
 from ratenets.sequences.multi_mnist import multi_images
 
 

@@ -12,7 +12,7 @@ from foundation.errors import RatespikeError, UsageError
 from ratenets.butd.config import ButdConfig, NetworkConfig, WeightConfig
 from ratenets.butd.material import TaskImages, load_task_images
 from ratenets.butd.training import ButdLearner, load_butd, train_butd
-from ratenets.run import RunConfig
+from ratenets.run_config import RunConfig
 from ratenets.run_folder import CHECKPOINT, METRICS
 from tests.ratenets.butd.tiny import config, images, shrink_resnet18
 

@@ -16,7 +16,7 @@ from ratenets.butd.material import TaskImages
 from ratenets.butd.residual import Normed, Residual
 from ratenets.butd.tasks import LeftRight
 from ratenets.butd.training import ButdLearner
-from ratenets.run import RunConfig
+from ratenets.run_config import RunConfig
 
 SHAPES = {"fc": (1, 4, 3), "simple": (1, 18, 18), "tiny-resnet": (1, 8, 8), "resnet18": (3, 12, 12)}
 

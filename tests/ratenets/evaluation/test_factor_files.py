@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 
 from foundation.errors import RatespikeError
 from ratenets.evaluation import factor_plots
+from ratenets.evaluation.config import FactorConfig
 from ratenets.evaluation.factor_files import read_reports, write_report
 from ratenets.evaluation.factor_votes import Features, Integers
-from ratenets.evaluation.factors import FactorConfig, factor_report
+from ratenets.evaluation.factors import factor_report
 from ratenets.sequences.shapes3d import SequenceConfig, Shapes3DSequences, factors_of
 
 SIZES = (4, 3, 5, 3, 2, 4)

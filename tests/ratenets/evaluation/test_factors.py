@@ -17,9 +17,9 @@ from foundation.data.shapes3d import FACTORS
 from foundation.errors import RatespikeError, UsageError
 from foundation.seeds import numpy_generator
 from ratenets.evaluation import factor_plots, factors
+from ratenets.evaluation.config import FactorConfig
 from ratenets.evaluation.factor_votes import Codes, Features, stands_for, vote_score
 from ratenets.evaluation.factors import (
-    FactorConfig,
     code_statistics,
     factor_report,
     manifold,

@@ -8,10 +8,11 @@ import torch
 
 from foundation.errors import RatespikeError, UsageError
 from ratenets.evaluation import features
+from ratenets.evaluation.config import ReadoutConfig
 from ratenets.evaluation.features import pooled, unpooled
 from ratenets.evaluation.linear_readout import cross_validate, read_codes
 from ratenets.evaluation.metrics import draws, representation_metrics
-from ratenets.evaluation.protocol import Part, ReadoutConfig, read_out
+from ratenets.evaluation.protocol import Part, read_out
 from ratenets.evaluation.representation import batch_participation_ratio, manifolds, participation_ratio
 from ratenets.lpl import encoders
 from ratenets.lpl.encoders import EncoderConfig

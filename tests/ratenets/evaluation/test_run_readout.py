@@ -9,14 +9,15 @@ import torch
 from foundation.data.images import ImageSet
 from foundation.errors import RatespikeError
 from ratenets.evaluation import run_readout
-from ratenets.evaluation.protocol import Part, ReadoutConfig, read_out
+from ratenets.evaluation.config import ReadoutConfig
+from ratenets.evaluation.protocol import Part, read_out
 from ratenets.evaluation.run_readout import has_own_part, report_of, views_of
 from ratenets.lpl.config import LPLConfig
 from ratenets.lpl.encoders import EncoderConfig
 from ratenets.lpl.material import STATISTICS
 from ratenets.lpl.sources import prepare
 from ratenets.lpl.training import Trained, build_network, material_of
-from ratenets.run import RunConfig
+from ratenets.run_config import RunConfig
 
 
 @pytest.fixture

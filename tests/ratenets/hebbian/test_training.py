@@ -14,7 +14,7 @@ from ratenets.hebbian.config import NOISY, RULE_NAMES, HebbianConfig
 from ratenets.hebbian.material import Material, Part, load_material, placed
 from ratenets.hebbian.rules.rule import Batch
 from ratenets.hebbian.training import LocalLearner, initial_model, learning_rates, load_hebbian, train_hebbian
-from ratenets.run import RunConfig
+from ratenets.run_config import RunConfig
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,8 @@ from torch import nn
 
 from foundation.errors import UsageError
 from ratenets.lpl import encoders
-from ratenets.lpl.config import LPLConfig
+from ratenets.lpl.config import LossConfig, LPLConfig
 from ratenets.lpl.encoders import ENCODERS, Block, Encoder, EncoderConfig, register
-from ratenets.lpl.losses import LossConfig
 from ratenets.lpl.network import LPLNetwork
 
 
@@ -125,7 +124,8 @@ class Squared(Block):
 
 
 def test_an_encoder_of_ones_own_is_a_class_and_a_line(monkeypatch):
-    monkeypatch.setattr("ratenets.lpl.encoders.encoder.ENCODERS", dict(ENCODERS))
+    monkeypatch.setitem(ENCODERS, "squares", ENCODERS["mlp"])  # is taken away again after the test
+    del ENCODERS["squares"]
     register("squares", lambda config, shape: [Squared(shape[0] * shape[1] * shape[2], 6), Squared(6, 4)])
     encoder = encoders.build(EncoderConfig(kind="squares"), (1, 3, 3), 0).double()
     net = LPLNetwork(encoder, LossConfig(), 0)

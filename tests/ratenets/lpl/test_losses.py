@@ -11,10 +11,10 @@ from torch.nn import functional
 
 from foundation.errors import UsageError
 from ratenets.lpl import encoders
+from ratenets.lpl.config import EPSILON, Coefficients, LossConfig
 from ratenets.lpl.encoders import EncoderConfig, code
-from ratenets.lpl.losses import LayerLoss, LossConfig
+from ratenets.lpl.losses import LayerLoss
 from ratenets.lpl.network import LPLNetwork
-from ratenets.lpl.objective import EPSILON, Coefficients
 
 ONLY = {name: Coefficients(**{"pull": 0, "push": 0, "decorr": 0, name: 1}) for name in ("pull", "push", "decorr")}
 NO_DECORR = Coefficients(decorr=0)

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from foundation.errors import UsageError
 from ratenets.lpl import encoders, objective
+from ratenets.lpl.config import Coefficients, LossConfig
 from ratenets.lpl.encoders import EncoderConfig
-from ratenets.lpl.losses import LossConfig
 from ratenets.lpl.network import LPLNetwork
-from ratenets.lpl.objective import Coefficients
 from ratenets.lpl.rule import local_gradient
 
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4}  # of the issue: max|difference| / max|reference|, per tensor

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratenets.lpl import encoders, objective
+from ratenets.lpl.config import Coefficients
 from ratenets.lpl.encoders import ConvBlock, DenseBlock, EncoderConfig, code
-from ratenets.lpl.objective import Coefficients
 from ratenets.lpl.rule import local_gradient
 
 COEFFICIENTS = st.sampled_from(

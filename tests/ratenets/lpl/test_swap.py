@@ -13,7 +13,8 @@ from foundation.errors import RatespikeError, UsageError
 from ratenets.lpl import encoders, swap, swap_results
 from ratenets.lpl.encoders import Encoder, EncoderConfig
 from ratenets.lpl.objective import decorrelation, moments, push
-from ratenets.lpl.swap import BOTTOM, CENTRE, PLACES, TOP, SwapConfig, Viewer
+from ratenets.lpl.swap import BOTTOM, CENTRE, PLACES, TOP, Viewer
+from ratenets.lpl.swap_config import SwapConfig
 
 SMALL = SwapConfig(epochs=2, batch_size=8, units=6, pairs=3, exposures=4, every=2)
 

@@ -11,11 +11,9 @@ from foundation.data.images import ImageSet, load_images
 from foundation.errors import RatespikeError, StoppedError, UsageError
 from ratenets.evaluation.readout import codes
 from ratenets.lpl import encoders
-from ratenets.lpl.config import LPLConfig
+from ratenets.lpl.config import Coefficients, LossConfig, LPLConfig
 from ratenets.lpl.encoders import EncoderConfig
-from ratenets.lpl.losses import LossConfig
 from ratenets.lpl.network import LPLNetwork
-from ratenets.lpl.objective import Coefficients
 from ratenets.lpl.sources import prepare
 from ratenets.lpl.training import (
     LPLLearner,
@@ -27,7 +25,7 @@ from ratenets.lpl.training import (
     train_lpl,
     warmup_cosine,
 )
-from ratenets.run import RunConfig
+from ratenets.run_config import RunConfig
 
 
 def small(**changes) -> LPLConfig:

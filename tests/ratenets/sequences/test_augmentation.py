@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foundation.errors import UsageError
-from ratenets.sequences.augmentation import DEFAULT_VIEWS, ViewConfig, image_sequence, two_views, view
+from ratenets.sequences.augmentation import image_sequence, two_views, view
+from ratenets.sequences.config import DEFAULT_VIEWS, ViewConfig
 
 
 def generator(seed: int = 0) -> torch.Generator:

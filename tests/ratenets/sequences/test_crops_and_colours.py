@@ -12,7 +12,8 @@ from PIL import Image, ImageEnhance
 
 from foundation.errors import UsageError
 from ratenets.sequences import colour, crops_and_colours
-from ratenets.sequences.augmentation import DEFAULT_VIEWS, ViewConfig, plain_view, two_views, view
+from ratenets.sequences.augmentation import plain_view, two_views, view
+from ratenets.sequences.config import DEFAULT_VIEWS, ViewConfig
 from ratenets.sequences.crops_and_colours import crop_and_mirror, draw, draw_crops
 from ratenets.sequences.resampling import blur, interpolation, resample, resize_and_crop
 

@@ -17,9 +17,10 @@ from foundation.errors import RatespikeError, StoppedError, UsageError
 from foundation.files import write_bytes
 from spiking import run_folder
 from spiking.network import NetworkConfig
+from spiking.run_config import RecordingConfig, RunConfig
 from spiking.run_file import read_networks
 from spiking.run_folder import RunFolder
-from spiking.simulation import Piece, RecordingConfig, RunConfig, State, partial_folder, run_networks
+from spiking.simulation import Piece, State, partial_folder, run_networks
 from spiking.stimuli import SpikeEvents
 from spiking.torch import network_simulator
 from spiking.torch.native import compiler

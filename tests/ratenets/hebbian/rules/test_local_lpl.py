@@ -10,7 +10,8 @@ from ratenets.hebbian.config import ACTIVATIONS, HebbianConfig
 from ratenets.hebbian.network import Network
 from ratenets.hebbian.rules.lpl import LPL
 from ratenets.hebbian.rules.rule import Batch
-from ratenets.lpl.objective import Coefficients, stale_push, terms
+from ratenets.lpl.config import Coefficients
+from ratenets.lpl.objective import stale_push, terms
 
 SIZES, EXAMPLES = (5, 4, 3, 3), 6
 
