@@ -120,12 +120,13 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def claim_folder(path: Path, marker: str) -> None:
+def claim_folder(path: Path, marker: str, *, new: bool = False) -> None:
     """Make sure that results may go into the folder `path`, before any work starts.
 
     Allowed are a folder that does not exist (it is not made here), an empty one, and one that an earlier call of the
     same kind filled, recognised by its file `marker`. Anything else raises `UsageError`, so that nobody's files are
-    ever mixed with ours; what a killed writer of ours left does not count.
+    ever mixed with ours; what a killed writer of ours left does not count. With `new`, what an earlier call filled
+    raises it, too.
     """
     if not path.exists():
         _check_folder(path, next(p for p in path.absolute().parents if p.exists()))
@@ -134,6 +135,8 @@ def claim_folder(path: Path, marker: str) -> None:
         raise UsageError(f"{path}: exists and is not a folder; choose another --out")
     _check_folder(path, path)
     own = (path / marker).is_file()
+    if own and new:
+        raise UsageError(f"{path}: holds a {marker}; choose another --out, or replace what is there with --force")
     if not own and any(not is_part(file) and file.name != LOCK for file in path.iterdir()):
         raise UsageError(f"{path}: exists, is not empty and holds no {marker}; choose another --out")
 

@@ -81,7 +81,7 @@ def open_run(
     if path.is_file() and not force:
         if not resume:
             raise UsageError(
-                f"{folder}: holds a run already; --resume goes on with it, --force replaces it; or choose another --out"
+                f"{folder}: holds a run already; go on with --resume, replace it with --force, or choose another --out"
             )
         before = run_config(type(config), folder)
         free = FREE if extendable else {"run.device"}
@@ -199,7 +199,7 @@ def copy_run(folder: Path, out: Path, weights: Mapping[str, Tensor], *, force: b
     with locked(out):
         if (out / CONFIG).is_file():
             if not force:
-                raise UsageError(f"{out}: holds a run already; --force replaces it, or choose another --out")
+                raise UsageError(f"{out}: holds a run already; replace it with --force, or choose another --out")
             remove_run(out)
         write_text(out / CONFIG, text)
         _write(out, {**content, "network": {**content["network"], **weights}, "metrics": []})

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import click
 
-from foundation.files import check_target
-
 from .groups import LazyGroup
 from .options import device_option
+from .outputs import check_outputs
 
 COMMANDS = {
     "deep": ("benchmark:deep", "LPL step against end-to-end passes."),
@@ -27,9 +26,12 @@ def command() -> None:
 
 
 def racing_options(run: Callable[..., None]) -> Callable[..., None]:
-    """`--repeats` and `--json`."""
+    """`--repeats`, `--json` and `--force`."""
     run = click.option(
         "--json", "json_file", type=click.Path(path_type=Path), callback=_target, help="write the numbers here, too"
+    )(run)
+    run = click.option(
+        "--force", is_flag=True, is_eager=True, expose_value=False, callback=_force, help="replace what --json names"
     )(run)
     return click.option("--repeats", type=int, default=15, show_default=True, help="rounds; the median is reported")(
         run
@@ -37,9 +39,12 @@ def racing_options(run: Callable[..., None]) -> Callable[..., None]:
 
 
 def _target(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
-    if value is not None:
-        check_target(value)
+    check_outputs(value, force=context.meta["force"])
     return value
+
+
+def _force(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    context.meta["force"] = value
 
 
 @click.command()

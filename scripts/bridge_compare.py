@@ -13,6 +13,7 @@ from foundation.errors import UsageError
 from foundation.files import claim_folder, write_text
 
 from .options import build_config, config_options, flag_values, root_option
+from .outputs import force_option
 
 if TYPE_CHECKING:
     from bridge.levels import Layer
@@ -42,6 +43,7 @@ MARKER = "comparison.json"
 @click.option("--parts/--no-parts", default=True, show_default=True, help="what the units' own spikes add, too")
 @click.option("--learning/--no-learning", default=True, show_default=True, help="then let both levels learn")
 @root_option
+@force_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="folder for report, numbers and figures")
 def compare(
     stimulus: str,
@@ -58,6 +60,7 @@ def compare(
     parts: bool,
     learning: bool,
     root: Path | None,
+    force: bool,
     out: Path,
     **flags: Any,
 ) -> None:
@@ -79,6 +82,7 @@ def compare(
     from spiking.stimuli import load_rates
 
     config = build_config(LevelsConfig(), None, flag_values(LevelsConfig, flags))
+    claim_folder(out, MARKER, new=not force)
     _check(stimulus, rates, network, seconds, units)
     if stimulus == "paper":
         made = paper_layer(duration=seconds, dt=config.dt, units=units, seed=config.seed)
@@ -90,7 +94,6 @@ def compare(
     else:
         assert network is not None
         made = _through_layer(network, layer, weights, (images, views_each, frame), config, root)
-    claim_folder(out, MARKER)
     ladder = compare_levels(made, config)
     found = results_of(
         ladder,

@@ -10,9 +10,10 @@ import click
 
 from bridge.config import ConversionConfig
 from foundation.errors import UsageError
-from foundation.files import check_target, write_json
+from foundation.files import write_json
 
 from .options import build_config, config_options, device_option, flag_values, root_option
+from .outputs import check_outputs, force_option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,6 +46,7 @@ PRECISION = click.option(
 @click.option("--steps", type=int, default=64, show_default=True, help="time steps per image in the report")
 @click.option("--seed", type=int, default=0, show_default=True, help="of Poisson input")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="write the report to this file, too")
+@force_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="HDF5 file for the spiking network")
 def convert(
     run: Path,
@@ -57,6 +59,7 @@ def convert(
     steps: int,
     seed: int,
     json_file: Path | None,
+    force: bool,
     out: Path,
     **flags: Any,
 ) -> None:
@@ -72,7 +75,8 @@ def convert(
     from foundation.seeds import numpy_generator
     from ratenets.run_folder import run_files
 
-    _check(steps, [out, json_file], run_files(run))
+    _check_steps(steps)
+    check_outputs(out, json_file, inputs=run_files(run), force=force)
     _check_number("--calibration", calibration)
     _check_number("--images", images)
     config = build_config(ConversionConfig(), None, flag_values(ConversionConfig, flags))
@@ -106,6 +110,7 @@ def convert(
 @PRECISION
 @click.option("--seed", type=int, default=0, show_default=True, help="of Poisson input")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="write the numbers to this file, too")
+@force_option
 def simulate(
     file: Path,
     root: Path | None,
@@ -118,6 +123,7 @@ def simulate(
     precision: str,
     seed: int,
     json_file: Path | None,
+    force: bool,
 ) -> None:
     """Run the converted network in FILE on a dataset: accuracy against time steps, and every layer's report.
 
@@ -126,7 +132,8 @@ def simulate(
     from bridge.report import simulate_and_report
     from foundation.seeds import numpy_generator
 
-    _check(steps, [json_file], [file])
+    _check_steps(steps)
+    check_outputs(json_file, inputs=[file], force=force)
     _check_number("--images", images)
     if backend == "brian2" and device != "cpu":
         raise UsageError("--device: Brian2 runs on the cpu; take --backend snntorch for a GPU")
@@ -186,15 +193,9 @@ def _say(report: ConversionReport, data: str = "") -> None:
     )
 
 
-def _check(steps: int, targets: list[Path | None], inputs: list[Path]) -> None:
-    """What would otherwise fail after the work, or destroy what it reads."""
+def _check_steps(steps: int) -> None:
     if not 1 <= steps <= MOST_STEPS:
         raise UsageError(f"--steps: must lie in 1 to {MOST_STEPS:,}, got {steps}")
-    taken = list(inputs)
-    for target in targets:
-        if target is not None:
-            check_target(target, *taken)
-            taken.append(target)
 
 
 def _check_number(name: str, value: int) -> None:

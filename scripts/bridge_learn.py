@@ -9,9 +9,10 @@ import click
 
 from bridge.config import BACKENDS, LearningConfig
 from foundation.errors import UsageError
-from foundation.files import check_target, write_json
+from foundation.files import write_json
 
 from .options import build_config, config_options, device_option, flag_values, root_option
+from .outputs import check_outputs, force_option
 
 
 @click.command()
@@ -30,6 +31,7 @@ from .options import build_config, config_options, device_option, flag_values, r
 @root_option
 @device_option
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="write the numbers to this file, too")
+@force_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="HDF5 file for the network that learned")
 def learn(
     file: Path,
@@ -40,6 +42,7 @@ def learn(
     root: Path | None,
     device: str,
     json_file: Path | None,
+    force: bool,
     out: Path,
     **flags: Any,
 ) -> None:
@@ -53,11 +56,7 @@ def learn(
     from foundation.devices import find_device
     from spiking.network_file import load_file
 
-    targets = [file]
-    for target in (out, json_file):
-        if target is not None:
-            check_target(target, *targets)
-            targets.append(target)
+    check_outputs(out, json_file, inputs=[file], force=force)
     if backend == "brian2" and device != "cpu":
         raise UsageError("--device: Brian2 runs on the cpu; take --backend torch for a GPU")
     config = build_config(LearningConfig(), None, flag_values(LearningConfig, flags))

@@ -13,6 +13,7 @@ from foundation.errors import UsageError
 from ratenets.butd.config import PRESETS, ButdConfig, for_data, preset
 
 from .options import build_config, config_options, flag_values, root_option
+from .outputs import check_either, check_outputs, force_option
 
 
 @click.command()
@@ -32,6 +33,7 @@ from .options import build_config, config_options, flag_values, root_option
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="the run's folder")
 @click.option("--resume", is_flag=True, help="go on with the run in --out; its settings are kept")
+@force_option
 def command(
     preset_name: str | None,
     seeds: int,
@@ -39,6 +41,7 @@ def command(
     file: Path | None,
     out: Path,
     resume: bool,
+    force: bool,
     **flags: Any,
 ) -> None:
     """Train a network whose top-down half guides attention and carries the learning signal.
@@ -58,6 +61,7 @@ def command(
     from ratenets.distributed import process_group, rank
     from ratenets.run_folder import CHECKPOINT, CONFIG
 
+    check_either(resume, force)
     given = flag_values(ButdConfig, flags)
     begun = _begun(out, seeds) if resume else None
     config = _config(preset_name, file, begun, given)
@@ -66,16 +70,17 @@ def command(
         config = replace(config, run=replace(config.run, device=str(device)))
         check_processes(config)
         check_target(out / RESULTS)
-        runs = _runs(config, out, seeds)
+        runs = _runs(config, out, seeds, force)
         for folder, each in runs.items():  # before minutes of loading
-            open_butd(folder, each, resume=resume and (folder / CONFIG).is_file(), write=False)
+            open_butd(folder, each, resume=resume and (folder / CONFIG).is_file(), write=False, force=force)
         material = load_task_images(config, root)
         if config.initial_weights and not resume and first:
             start = initial_network(replace(config, initial_weights=""), material)
             click.echo(load_weights(weights_path(config), start))
         for folder, each in runs.items():
             label = f"{each.name} on {each.data}" + f", seed {each.run.seed}" * (seeds > 1)
-            train_butd(each, material, folder, resume=resume and (folder / CONFIG).is_file(), label=label)
+            going_on = resume and (folder / CONFIG).is_file()
+            train_butd(each, material, folder, resume=going_on, force=force, label=label)
     if first:  # alone, when the others have left
         folders = [out] if seeds == 1 else [path.parent for path in out.glob(f"seed-*/{CHECKPOINT}")]
         found = sorted((collect(folder, material, str(device)) for folder in folders), key=lambda run: run.seed)
@@ -95,7 +100,7 @@ def _begun(out: Path, seeds: int) -> Path:
     return found[0].parent
 
 
-def _runs(config: ButdConfig, out: Path, seeds: int) -> dict[Path, ButdConfig]:
+def _runs(config: ButdConfig, out: Path, seeds: int, force: bool) -> dict[Path, ButdConfig]:
     """The folder of every network, and its settings."""
     if seeds == 1:
         return {out: config}
@@ -106,7 +111,7 @@ def _runs(config: ButdConfig, out: Path, seeds: int) -> dict[Path, ButdConfig]:
     for path in out.iterdir() if out.is_dir() else ():
         if not path.name.startswith(("seed-", RESULTS)) and not is_part(path):
             raise UsageError(f"{out}: holds {path.name}, which is none of several runs; choose another --out")
-    for path in out.glob(f"seed-*/{CONFIG}"):  # results.json is of all of them
+    for path in () if force else out.glob(f"seed-*/{CONFIG}"):  # results.json is of all of them
         changed = set(configs.differences(run_config(ButdConfig, path.parent), config))
         if other := sorted(changed - {"run.seed", "run.device", "run.epochs"}):
             raise UsageError(f"{path.parent}: is of another condition, it differs in {other[0]}; choose another --out")
@@ -142,19 +147,18 @@ def _config(preset_name: str | None, file: Path | None, begun: Path | None, give
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RESULTS...")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="write all runs into one file, too")
-def results(inputs: tuple[Path, ...], json_file: Path | None) -> None:
+@force_option
+def results(inputs: tuple[Path, ...], json_file: Path | None, force: bool) -> None:
     """Tabulate RESULTS, files results.json of `ratespike deep butd` or folders that hold one.
 
     Runs that differ in their seed alone are one condition: mean and 95 % confidence interval over seeds (Student's t).
     """
-    from foundation.files import check_target
     from ratenets.butd.collecting import RESULTS
     from ratenets.butd.results import read_results, write_results
     from ratenets.butd.summary import table
 
     files = [path / RESULTS if path.is_dir() else path for path in inputs]
-    if json_file is not None:
-        check_target(json_file, *files)
+    check_outputs(json_file, inputs=files, force=force)
     found = [run for file in files for run in read_results(file)]
     text = table(found)
     if json_file is not None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from .outputs import force_option
+
 
 @click.command()
 @click.option(
@@ -14,30 +16,32 @@ import click
 @click.option("--seed", type=int, default=0, show_default=True, help="of all random draws")
 @click.option("--seeds", type=int, default=1, show_default=True, help="networks of each kind, for the spread")
 @click.option("--epochs", type=int, default=300, show_default=True, help="passes over the training images")
-def command(out: Path, seed: int, seeds: int, epochs: int) -> None:
+@force_option
+def command(out: Path, seed: int, seeds: int, epochs: int, force: bool) -> None:
     """From a trained rate network to a spiking network that keeps learning, on 1,797 handwritten digits.
 
     Trains small networks with Latent Predictive Learning, reads them out layer by layer, turns one into a spiking
     network (snnTorch and Brian2), lets a spiking layer learn by the same rule, and writes a report with figures into
-    --out. About a minute on one core. A demo that was stopped goes on where it was.
+    --out. About a minute on one core. A demo that was stopped goes on where it was; with --force it begins anew.
     """
     from threadpoolctl import threadpool_limits
 
     from foundation.errors import StoppedError
+    from foundation.locks import locked
     from spiking.brian.running import code_generation
 
     from .demo_report import write_report
-    from .demo_tour import DemoConfig, open_demo, take
+    from .demo_tour import DemoConfig, check_demo, take
 
     config = DemoConfig(seed=seed, seeds=seeds, epochs=epochs)
-    open_demo(out, config)
+    check_demo(out, config, force=force)
     import torch
 
     torch.set_num_threads(1)  # these matrices are too small to share, and a busy second core would stall them
     try:
-        with threadpool_limits(1), code_generation("numpy"):  # nothing to compile, so nothing to wait for
-            tour = take(config, out)
-        write_report(tour, out)
+        with locked(out), threadpool_limits(1), code_generation("numpy"):  # nothing to compile, so nothing to wait for
+            tour = take(config, out, force=force)
+            write_report(tour, out)
     except (StoppedError, KeyboardInterrupt):
         raise StoppedError(f"stopped; the same command goes on from what is in {out}") from None
     click.echo(f"\n{(out / 'report.md').read_text(encoding='utf-8')}\n")

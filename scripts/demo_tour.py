@@ -117,24 +117,24 @@ class Tour:
     seconds: float
 
 
-def open_demo(out: Path, config: DemoConfig) -> None:
-    """Claim the folder; a demo of other settings in it is refused."""
+def check_demo(out: Path, config: DemoConfig, *, force: bool) -> None:
+    """Make sure that the demo may go into the folder; one of other settings in it is refused, unless `force`."""
     claim_folder(out, MARKER)
     path = out / MARKER
-    if path.is_file():
+    if path.is_file() and not force:
         before = configs.loads(DemoConfig, configs.read_text(path), str(path))
         if changed := configs.differences(before, config):
             raise UsageError(f"{out}: holds a demo with another choice of {', '.join(changed)}; choose another --out")
-    write_text(path, configs.dumps(config))
 
 
-def take(config: DemoConfig, out: Path) -> Tour:
-    """Do everything; training runs are kept in `out` and resumed."""
+def take(config: DemoConfig, out: Path, *, force: bool = False) -> Tour:
+    """Do everything; training runs are kept in `out` and resumed, or with `force` replaced."""
+    write_text(out / MARKER, configs.dumps(config))
     started = time.perf_counter()
     click.echo("1/4  training on digits, two views of each at a time", err=True)
     images = load_images("digits")
     seeds = range(config.seed, config.seed + config.seeds)
-    trained = [_train(config, seed, images, out) for seed in seeds]
+    trained = [_train(config, seed, images, out, force) for seed in seeds]
     click.echo("2/4  linear readout of every layer", err=True)
     readouts: dict[str, list[list[LayerReadout]]] = {name: [] for name in CONDITIONS}
     pairs = [(n, seed, networks[n]) for seed, (networks, _) in zip(seeds, trained, strict=True) for n in CONDITIONS]
@@ -151,14 +151,14 @@ def take(config: DemoConfig, out: Path) -> Tour:
 
 
 def _train(
-    config: DemoConfig, seed: int, images: ImageSet, out: Path
+    config: DemoConfig, seed: int, images: ImageSet, out: Path, force: bool
 ) -> tuple[dict[str, Encoder], list[dict[str, Any]]]:
     networks, histories = {}, {}
     for name, pull in (("LPL", 1.0), ("predictive off", 0.0)):
         folder = out / "runs" / f"{name.replace(' ', '-').lower()}-{seed}"
         run = config.network(seed, pull)
-        resume = (folder / CONFIG).is_file()
-        networks[name], histories[name] = train_lpl(run, images, folder, resume=resume, label=f"{name}, seed {seed}")
+        resume, label = (folder / CONFIG).is_file() and not force, f"{name}, seed {seed}"
+        networks[name], histories[name] = train_lpl(run, images, folder, resume=resume, force=force, label=label)
     networks["untrained"] = build_encoder(config.network(seed), images.image_shape)
     return networks, histories["LPL"]
 

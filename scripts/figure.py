@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import click
 
 from foundation.errors import RatespikeError, UsageError
-from foundation.files import check_target
 
 from .options import root_option
+from .outputs import check_outputs, force_option
 
 
 class Recipe(NamedTuple):
@@ -122,17 +122,18 @@ LIST = "\n\n".join(f"\b\n{name}: {recipe.text}\n    INPUT: {recipe.inputs}" for 
 @click.argument("name", type=click.Choice(list(FIGURES)), metavar="NAME")
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="INPUT...")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="the figure: a .png, .pdf or .svg file")
+@force_option
 @root_option
 @click.option("--seed", type=int, default=0, show_default=True, help="of the views in augmentations")
-def command(name: str, inputs: tuple[Path, ...], out: Path, root: Path | None, seed: int) -> None:
+def command(name: str, inputs: tuple[Path, ...], out: Path, force: bool, root: Path | None, seed: int) -> None:
     """Draw the figure NAME from one or several run files."""
     from foundation.figures import save
     from foundation.progress import bar
 
     recipe = FIGURES[name]
-    _check_out(out)
+    _check_out(out, () if recipe.of_data else inputs, force)
     if not recipe.of_data:
-        _check(inputs, out)
+        _check(inputs)
     reader, drawer = _function(recipe.reader), _function(recipe.drawer)
     runs: list[Any] = []
     with bar(label=f"figure {name}", total=len(inputs) + 1, unit="step") as progress:
@@ -144,17 +145,16 @@ def command(name: str, inputs: tuple[Path, ...], out: Path, root: Path | None, s
     click.echo(f"{out}: {name}, from {len(runs)} run{'s' if len(runs) > 1 else ''}")
 
 
-def _check_out(out: Path) -> None:
+def _check_out(out: Path, inputs: tuple[Path, ...], force: bool) -> None:
     from foundation.figures import FORMATS
 
     if out.suffix not in FORMATS:
         raise UsageError(f"{out}: a figure is written as one of {', '.join(FORMATS)}")
-    check_target(out)
+    check_outputs(out, inputs=inputs, force=force)
 
 
-def _check(inputs: tuple[Path, ...], out: Path) -> None:
-    """Refuse what cannot be read or written, before any work starts."""
-    check_target(out, *inputs)
+def _check(inputs: tuple[Path, ...]) -> None:
+    """Refuse what cannot be read, before any work starts."""
     seen: set[Path] = set()
     for path in inputs:
         if path.is_dir():

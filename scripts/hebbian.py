@@ -12,6 +12,7 @@ from ratenets.hebbian.config import HebbianConfig
 from ratenets.hebbian.experiments import EXPERIMENTS, conditions
 
 from .options import config_options, flag_values, root_option
+from .outputs import check_either, force_option
 
 LIST = "\n\n".join(f"\b\n{name}: {each.text}" for name, each in EXPERIMENTS.items())
 
@@ -27,6 +28,7 @@ LIST = "\n\n".join(f"\b\n{name}: {each.text}" for name, each in EXPERIMENTS.item
 @click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file of settings; options win over it")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="the run's folder")
 @click.option("--resume", is_flag=True, help="go on with what is in --out")
+@force_option
 def command(
     experiment: str | None,
     rules: str,
@@ -35,6 +37,7 @@ def command(
     file: Path | None,
     out: Path,
     resume: bool,
+    force: bool,
     **flags: Any,
 ) -> None:
     """Train a network by the rule of --rule, or make one of the experiments of the Neuromatch project on
@@ -44,17 +47,18 @@ def command(
     config.toml, checkpoint.pt, metrics.jsonl, tensorboard/ and pictures.npz, for the figures local-rules-weights and
     local-rules-examples. What was stopped goes on with --resume.
     """
+    check_either(resume, force)
     given = flag_values(HebbianConfig, flags)
     if experiment is None:
         if rules or seeds is not None:
             raise UsageError("--rules, --seeds: are of an experiment; name one with --experiment")
         from .hebbian_run import single
 
-        single(given, root, file, out, resume)
+        single(given, root, file, out, resume=resume, force=force)
         return
     if "rule" in given:
         raise UsageError("--rule: an experiment has several; choose some of them with --rules")
     chosen = conditions(experiment, [rule.strip() for rule in rules.split(",")] if rules else ())
     from .hebbian_run import plan, run_experiment
 
-    run_experiment(experiment, plan(chosen, file, given, seeds or 10), root, out, resume)
+    run_experiment(experiment, plan(chosen, file, given, seeds or 10), root, out, resume=resume, force=force)

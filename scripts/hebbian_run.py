@@ -15,6 +15,7 @@ import click
 from foundation import config as configs
 from foundation.errors import RatespikeError, StoppedError, UsageError
 from foundation.files import check_target, claim_folder
+from foundation.locks import locked
 from ratenets.hebbian.collecting import pictures_of, result_of
 from ratenets.hebbian.config import HebbianConfig
 from ratenets.hebbian.experiments import EXPERIMENTS, Condition, for_layers
@@ -31,7 +32,9 @@ from .options import build_config
 RESULTS, PICTURES = "results.json", "pictures.npz"
 
 
-def single(given: dict[str, Any], root: Path | None, file: Path | None, out: Path, resume: bool) -> None:
+def single(
+    given: dict[str, Any], root: Path | None, file: Path | None, out: Path, *, resume: bool, force: bool
+) -> None:
     """Train one network by one rule; its folder then holds the run, its results and its pictures."""
     if resume:
         if file is not None:
@@ -44,9 +47,10 @@ def single(given: dict[str, Any], root: Path | None, file: Path | None, out: Pat
     for name in (RESULTS, PICTURES):
         check_target(out / name)
     config.run.torch_device()
-    open_run(out, config, resume=resume, write=False)
+    open_run(out, config, resume=resume, write=False, force=force)
     material = load_material(config, root)
-    learner, history = train_hebbian(config, material, out, resume=resume, label=f"{config.name} on {config.data}")
+    label = f"{config.name} on {config.data}"
+    learner, history = train_hebbian(config, material, out, resume=resume, force=force, label=label)
     result = result_of(learner, history, run=str(out))
     write_pictures(out / PICTURES, pictures_of(learner))
     write_results(out / RESULTS, [result])
@@ -88,12 +92,20 @@ def plan(chosen: list[Condition], file: Path | None, given: dict[str, Any], seed
     }
 
 
-def run_experiment(experiment: str, planned: Planned, root: Path | None, out: Path, resume: bool) -> None:
-    """Train all networks that are not in the folder yet; after each, results.json has one more."""
-    path = out / RESULTS
-    check_target(path)
+def run_experiment(
+    experiment: str, planned: Planned, root: Path | None, out: Path, *, resume: bool, force: bool
+) -> None:
+    """Train all networks that are not in the folder yet (all, with `force`); after each, results.json has one more."""
+    check_target(out / RESULTS)
     claim_folder(out, RESULTS)
-    done = _done(path, experiment, planned, resume)
+    with locked(out):
+        _run_experiment(experiment, planned, root, out / RESULTS, resume=resume, force=force)
+
+
+def _run_experiment(
+    experiment: str, planned: Planned, root: Path | None, path: Path, *, resume: bool, force: bool
+) -> None:
+    done = {} if force else _done(path, experiment, planned, resume)
     next(iter(planned.values())).run.torch_device()
     materials: dict[Any, Material] = {}
     for config in planned.values():  # all are read before any is learned from
@@ -145,7 +157,9 @@ def _done(path: Path, experiment: str, planned: Planned, resume: bool) -> dict[t
     if not path.exists():
         return {}
     if not resume:
-        raise UsageError(f"{path}: is there already; --resume goes on with it, or choose another --out")
+        raise UsageError(
+            f"{path}: is there already; go on with --resume, replace it with --force, or choose another --out"
+        )
     found = {(result.condition, result.seed): result for result in read_results(path)}
     for key, result in found.items():
         if result.experiment != experiment:

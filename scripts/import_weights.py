@@ -11,6 +11,7 @@ from ratenets.lpl.config import LPLConfig
 from ratenets.lpl.encoder_config import EncoderConfig
 
 from .options import root_option
+from .outputs import force_option
 
 
 @click.command()
@@ -22,6 +23,7 @@ from .options import root_option
 @click.option("--data", default="cifar10", show_default=True, metavar="NAME", help="dataset that the run is for")
 @click.option("--downsample-images/--no-downsample-images", help="resize all images to 32 px  [default: off]")
 @root_option
+@force_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="the run's folder")
 def command(
     checkpoint: Path,
@@ -32,6 +34,7 @@ def command(
     data: str,
     downsample_images: bool,
     root: Path | None,
+    force: bool,
     out: Path,
 ) -> None:
     """Put the weights of CHECKPOINT into a run of no epochs, for `ratespike deep readout` and all else.
@@ -46,5 +49,5 @@ def command(
     loss = replace(config.loss, end_to_end=True) if kind == "resnet" else config.loss
     run = replace(config.run, epochs=0)
     config = replace(config, encoder=encoder, loss=loss, run=run, downsample_images=downsample_images)
-    click.echo(import_run(checkpoint, config, out, root))
+    click.echo(import_run(checkpoint, config, out, root, force=force))
     click.echo(f"now `ratespike deep readout {out}`")

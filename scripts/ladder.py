@@ -12,6 +12,7 @@ from foundation.files import claim_folder
 from ratenets.lpl.config import DEFAULTS, LPLConfig
 
 from .options import build_config, config_options, flag_values, root_option
+from .outputs import force_option
 
 if TYPE_CHECKING:
     from ratenets.lpl.ladder import Rung
@@ -23,11 +24,13 @@ RESULT = "ladder.json"
 @click.command()
 @config_options(LPLConfig, DEFAULTS)
 @root_option
+@force_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="folder of the runs and of ladder.json")
-def command(root: Path | None, out: Path, **flags: Any) -> None:
+def command(root: Path | None, force: bool, out: Path, **flags: Any) -> None:
     """Train five networks: an independent re-implementation's rule, then one change back at a time, to plain LPL.
 
-    Finished runs in --out are kept and stopped ones go on, so the command can be called again.
+    Finished runs in --out are kept and stopped ones go on, so the command can be called again; with --force all begin
+    anew.
     """
     from foundation.data.images import load_images
     from ratenets.lpl import frames
@@ -46,8 +49,8 @@ def command(root: Path | None, out: Path, **flags: Any) -> None:
     results = []
     for number, rung in enumerate(ladder, start=1):
         folder = out / _folder(number)
-        label, begun = f"rung {number} of {len(ladder)}", (folder / CONFIG).is_file()
-        train_lpl(rung.config, images, folder, resume=begun, label=label)
+        label, begun = f"rung {number} of {len(ladder)}", (folder / CONFIG).is_file() and not force
+        train_lpl(rung.config, images, folder, resume=begun, force=force, label=label)
         results.append(_read_out(rung, folder, root))
     result = LadderResult(config.data, config.run.epochs, images.n_classes, tuple(results))
     write_result(out / RESULT, result)

@@ -15,6 +15,7 @@ from ratenets.lpl.config import DEFAULTS, LPLConfig
 
 from .options import build_config, config_options, flag_values, root_option
 from .original_flags import original_flags, translated
+from .outputs import check_either, force_option
 
 
 @click.command()
@@ -24,7 +25,10 @@ from .original_flags import original_flags, translated
 @click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file of settings; options win over it")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="the run's folder")
 @click.option("--resume", is_flag=True, help="go on with the run in --out; its settings are kept")
-def command(root: Path | None, file: Path | None, out: Path, resume: bool, resume_too: bool, **flags: Any) -> None:
+@force_option
+def command(
+    root: Path | None, file: Path | None, out: Path, resume: bool, resume_too: bool, force: bool, **flags: Any
+) -> None:
     """Train an encoder with Latent Predictive Learning, or with one of the paper's controls.
 
     The folder of --out then holds config.toml, checkpoint.pt, metrics.jsonl and tensorboard/. A run that was stopped
@@ -37,20 +41,23 @@ def command(root: Path | None, file: Path | None, out: Path, resume: bool, resum
     from ratenets.lpl.training import open_lpl, train_lpl, train_with
 
     resume = resume or resume_too
+    check_either(resume, force)
     flags, idle = translated(flags)
     for name in idle:
         click.echo(f"--{name}: a flag of the original program, without effect here", err=True)
     config = _config(file, out if resume else None, flag_values(LPLConfig, flags))
     with process_group(config.run.torch_device()) as device:
         config = replace(config, run=replace(config.run, device=str(device)))
-        open_lpl(out, config, resume=resume, write=False)  # before minutes of loading
+        open_lpl(out, config, resume=resume, write=False, force=force)  # before minutes of loading
         label = f"{config.name} on {config.data}"
         if config.data == frames.DATA:
             sequences = frames.load_frames(config, root)
-            _, history = train_with(partial(frames.learner, sequences), config, out, resume=resume, label=label)
+            _, history = train_with(
+                partial(frames.learner, sequences), config, out, resume=resume, force=force, label=label
+            )
         else:
             images = load_images(config.data, root, image_size=config.image_size)
-            _, history = train_lpl(config, images, out, resume=resume, label=label)
+            _, history = train_lpl(config, images, out, resume=resume, force=force, label=label)
         if rank() == 0:
             click.echo(f"{_last_losses(history)}{out}: trained for {len(history)} epochs")
             click.echo(f"now `ratespike deep readout {out}`")

@@ -11,11 +11,12 @@ import click
 from foundation import config as configs
 from foundation.config import from_mapping
 from foundation.errors import UsageError
-from foundation.files import check_target, write_json
+from foundation.files import write_json
 from ratenets.evaluation.config import ReadoutConfig
 from ratenets.lpl.config import LPLConfig
 
 from .options import config_options, device_option, flag_values, root_option
+from .outputs import check_outputs, force_option
 
 if TYPE_CHECKING:
     from ratenets.lpl.training import Trained
@@ -63,6 +64,7 @@ class Request:
 @click.option("--labels", type=int, help=f"labels of the few-label readout, all classes  [default: {LABELS}]")
 @click.option("--draws", type=int, help=f"random choices of these labels to average over  [default: {DRAWS}]")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="write the numbers to this file, too")
+@force_option
 def command(
     run: Path,
     root: Path | None,
@@ -72,6 +74,7 @@ def command(
     labels: int | None,
     draws: int | None,
     json_file: Path | None,
+    force: bool,
     **flags: Any,
 ) -> None:
     """Linear readout of every layer of a trained RUN, its dimensionality and mean activity.
@@ -86,8 +89,7 @@ def command(
     if draws is not None and draws < 1:
         raise UsageError(f"--draws: must be at least 1, got {draws}")
     config = from_mapping(ReadoutConfig, flag_values(ReadoutConfig, flags), "command line")
-    if json_file is not None:
-        check_target(json_file, *run_files(run))
+    check_outputs(json_file, inputs=run_files(run), force=force)
     protocol = _protocol(run, protocol, config)
     _check(protocol, config, {"labels": labels, "draws": draws})
     trained = load_lpl(run, root=root, device=device)

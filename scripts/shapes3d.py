@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from foundation.errors import UsageError
-from foundation.files import check_target
 from ratenets.evaluation.config import FactorConfig
 
 from .options import build_config, config_options, device_option, flag_values, root_option
+from .outputs import check_outputs, force_option
 
 
 @click.group()
@@ -49,6 +49,7 @@ def prepare_dataset(root: Path | None) -> None:
 @config_options(FactorConfig)
 @click.option("--seed", type=int, default=0, show_default=True, help="of all draws of the scores")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="write everything here, for the figures")
+@force_option
 def score(
     run: Path | None,
     root: Path | None,
@@ -57,6 +58,7 @@ def score(
     untrained: bool,
     seed: int,
     json_file: Path | None,
+    force: bool,
     **flags: Any,
 ) -> None:
     """Score the last layer of a RUN of `ratespike deep lpl --data shapes3d`: majority vote, similarities, manifolds.
@@ -72,8 +74,7 @@ def score(
     config = build_config(FactorConfig(), None, flag_values(FactorConfig, flags))
     if (run is None) != pixels or (untrained and run is None):
         raise UsageError("name a RUN to score (or its network, --untrained), or --pixels alone")
-    if json_file is not None:
-        check_target(json_file, *([] if run is None else run_files(run)))
+    check_outputs(json_file, inputs=[] if run is None else run_files(run), force=force)
     find_device(device, "--device")
     shown = frames.scored(run, root, device=device, untrained=untrained)
     report = factor_report(shown.codes, shown.sequences, config=config, sizes=shown.sizes, seed=seed)

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from foundation import config as configs
-from foundation.files import check_target, write_json
+from foundation.files import write_json
 from spiking.pairing import PairingProtocol
 from spiking.run_config import RunConfig
 
 from .backends import Simulator, backend_options, prepare
 from .groups import LazyGroup
 from .options import build_config, config_options, flag_values
+from .outputs import check_either, check_outputs, force_option
 
 if TYPE_CHECKING:
     from spiking.analysis import NetworkSummary
@@ -69,6 +70,7 @@ def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.option("--out", type=click.Path(path_type=Path), required=True, help="the run file, HDF5"),
         click.option("--resume", is_flag=True, help="go on with the same run, which was stopped or killed"),
+        force_option,
         click.option(
             "--config", "file", type=click.Path(path_type=Path), help="TOML file of settings; options win over it"
         ),
@@ -125,6 +127,7 @@ def _run(
     *,
     out: Path,
     resume: bool,
+    force: bool,
     file: Path | None,
     rates: Path | None,
     codegen: str,
@@ -137,12 +140,13 @@ def _run(
     from spiking.simulation import run_networks
     from spiking.stimuli import load_rates, paper_rates
 
+    check_either(resume, force)
+    check_outputs(out, inputs=[rates, file], force=force or resume)
     simulator = Simulator(backend, codegen, device, precision)
     config = build_config(default, file, flag_values(RunConfig, flags))
     traces = paper_rates() if rates is None else load_rates(rates)
-    check_target(out, *[path for path in (rates, file) if path is not None])
     simulate, name = prepare(simulator, config, traces)
-    run_networks(config, traces, out, simulate, together=backend == "torch", backend=name, resume=resume)
+    run_networks(config, traces, out, simulate, together=backend == "torch", backend=name, resume=resume, force=force)
     _print_summary(read_networks(out))
     click.echo(f"{out}: {config.seconds:g} s simulated; now `ratespike figure lpl-network {out} --out network.png`")
 
@@ -150,12 +154,12 @@ def _run(
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="write all numbers to this file, too")
-def summary(files: tuple[Path, ...], json_file: Path | None) -> None:
+@force_option
+def summary(files: tuple[Path, ...], json_file: Path | None, force: bool) -> None:
     """Analyses of the paper's Fig. 5 for the networks in FILE...: rates, weights, selectivity, decoding, and more."""
     from spiking.run_file import read_networks
 
-    if json_file is not None:
-        check_target(json_file, *files)
+    check_outputs(json_file, inputs=files, force=force)
     found = _print_summary([record for path in files for record in read_networks(path)])
     if json_file is not None:
         write_json(json_file, [values.to_json() for values in found])
@@ -192,7 +196,17 @@ def _print_summary(records: list[NetworkRecord]) -> list[NetworkSummary]:
 @click.option("--paper", is_flag=True, help="all curves of Fig. 6, whatever frequency, intervals and traces are given")
 @backend_options("brian2")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="the file of curves, HDF5")
-def stdp(paper: bool, codegen: str, backend: str, device: str, precision: str | None, out: Path, **flags: Any) -> None:
+@force_option
+def stdp(
+    paper: bool,
+    codegen: str,
+    backend: str,
+    device: str,
+    precision: str | None,
+    out: Path,
+    force: bool,
+    **flags: Any,
+) -> None:
     """Pair spikes of a hundred inputs and a clamped neuron at a hundred intervals, as in Halvagal & Zenke 2023, Fig. 6.
 
     The file of --out holds `delta_t` (s, positive: pre before post) and `relative_delta_w`; draw it with `ratespike
@@ -204,7 +218,7 @@ def stdp(paper: bool, codegen: str, backend: str, device: str, precision: str | 
     given = flag_values(PairingProtocol, flags)
     variants = [{**given, **curve} for curve in PAPER_CURVES] if paper else [given]
     protocols = [configs.from_mapping(PairingProtocol, values, "command line") for values in variants]
-    check_target(out)
+    check_outputs(out, force=force)
     if backend == "torch":
         from spiking.torch.pairing import run_pairings as run_in_torch
 

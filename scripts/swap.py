@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from foundation.files import check_target
 from ratenets.lpl.swap_config import SwapConfig
 
 from .options import build_config, config_options, device_option, flag_values, root_option
+from .outputs import check_outputs, force_option
 
 
 @click.command()
@@ -18,8 +18,9 @@ from .options import build_config, config_options, device_option, flag_values, r
 @config_options(SwapConfig)
 @root_option
 @device_option
+@force_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="the result, a JSON file")
-def command(run: Path, root: Path | None, device: str, out: Path, **flags: Any) -> None:
+def command(run: Path, root: Path | None, device: str, force: bool, out: Path, **flags: Any) -> None:
     """Swap objects at one place of the visual field of a trained RUN, and follow the selectivity of its neurons.
 
     RUN is a convolutional network trained without biases: `ratespike deep lpl --data stl10 --no-biases --out RUN`.
@@ -29,7 +30,7 @@ def command(run: Path, root: Path | None, device: str, out: Path, **flags: Any) 
     from ratenets.lpl.training import load_lpl, material_of
     from ratenets.run_folder import adam_state, run_files
 
-    check_target(out, *run_files(run))
+    check_outputs(out, inputs=run_files(run), force=force)
     settings = build_config(SwapConfig(), None, flag_values(SwapConfig, flags))
     encoder, config, images = load_lpl(run, root=root, device=device)
     material = material_of(config, images)

@@ -13,11 +13,11 @@ import numpy as np
 from foundation import config as configs
 from foundation.config import check_kinds, setting
 from foundation.errors import UsageError
-from foundation.files import check_target
 from ratenets.toy import digit_sequences, rule_curves, two_inputs
 from ratenets.toy.results import EXPERIMENTS, ToyResult, write_result
 
 from .options import build_config, config_options, flag_values, root_option
+from .outputs import check_outputs, force_option
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,9 @@ PAPER: dict[str, Any] = {
 )
 @config_options(ToyConfig, {"paper": PAPER})
 @root_option
+@force_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="the file of results, JSON")
-def command(experiment: str, preset: str, root: Path | None, out: Path, **flags: Any) -> None:
+def command(experiment: str, preset: str, root: Path | None, force: bool, out: Path, **flags: Any) -> None:
     """Run one of the smaller experiments of Halvagal & Zenke 2023, all with a single neuron.
 
     The file of --out holds the settings and all numbers; draw it with `ratespike figure toy`. Settings that name an
@@ -78,7 +79,7 @@ def command(experiment: str, preset: str, root: Path | None, out: Path, **flags:
             raise UsageError(f"{', '.join(given[other])}: not for --experiment {experiment} but for {name}")
     default = configs.from_mapping(ToyConfig, PAPER if preset == "paper" else {}, f"preset {preset}")
     config = build_config(default, None, given)
-    check_target(out)
+    check_outputs(out, force=force)
     settings = getattr(config, section)
     if experiment == "two-inputs":
         arrays = two_inputs.run(settings, config.seed, progress=True)
