@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import click
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from bridge.conversion import ConversionConfig, convert_network
-from bridge.exchange import kind_of_file
 from bridge.report import ConversionReport, simulate_and_report
 from bridge.runs import Trials, open_run, plain_trials, trials_of
 from foundation.errors import UsageError
 from foundation.files import check_target, write_json
+from foundation.hdf5 import has_node, kind_of
 from foundation.seeds import numpy_generator
 from ratenets.run import RunConfig
 from ratenets.run_folder import run_files
@@ -148,11 +147,7 @@ def simulate(
 
 def _content(file: Path) -> NetworkFile:
     """A converted network, or a NIR file of one."""
-    if kind_of_file(file) == network_file.KIND or not h5py.is_hdf5(file):
-        return load_file(file)
-    with h5py.File(file, "r") as found:
-        of_nir = "node" in found
-    if not of_nir:
+    if kind_of(file) == network_file.KIND or not has_node(file, "/node"):
         return load_file(file)
     from bridge.nir.converted import network_of  # nir is not needed for anything else
     from bridge.nir.files import read_nir

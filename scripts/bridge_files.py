@@ -12,6 +12,7 @@ from bridge.return_weights import return_weights
 from bridge.runs import trials_of
 from foundation.errors import RatespikeError, UsageError
 from foundation.files import check_target
+from foundation.hdf5 import kind_of
 from spiking import network_file
 from spiking.network_file import NetworkFile, load_file
 
@@ -40,7 +41,7 @@ def export_command(file: Path, form: str, dt: float, steps: int, root: Path | No
     nir holds networks that it can hold exactly (`bridge convert --reset zero --max-pooling average`). brian2 is a
     script that needs brian2, numpy and h5py alone.
     """
-    kind = exchange.kind_of_file(file)
+    kind = kind_of(file)
     if form not in FOLDERS:
         check_target(out, file)
     if not kind:
