@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from bridge.files import auryn, sonata, sonata_network
@@ -18,8 +17,9 @@ from bridge.files.edges import Edges
 from bridge.files.events import times_of
 from bridge.files.script import write_script
 from bridge.files.weights import read_weights, write_weights
-from foundation.errors import RatespikeError, UsageError
+from foundation.errors import UsageError
 from foundation.files import claim_folder, write_text
+from foundation.hdf5 import has_node
 from spiking import network_file
 from spiking.brian.integrate_and_fire import check_size, gate_places
 from spiking.integrate_and_fire import INPUT, IFLayer, IFNetwork, MaxPool
@@ -30,24 +30,6 @@ from spiking.synapses import Array, Conv, Dense, Gain, Map, Synapses, explicit
 
 MARKER = "README.txt"
 """In a folder that was exported: what is in it."""
-
-
-def kind_of_file(path: Path) -> str:
-    """The kind that an HDF5 file of ours says it is; "" for any other file.
-
-    Raises:
-        RatespikeError: no such file.
-    """
-    if not path.is_file():
-        raise RatespikeError(f"{path}: " + ("is a folder, not a file" if path.is_dir() else "no such file"))
-    if not h5py.is_hdf5(path):
-        return ""
-    try:
-        with h5py.File(path, "r") as file:
-            kind = file.attrs.get("kind", "")
-    except Exception:  # a damaged file, of which its reader will say what is wrong with it
-        return ""
-    return kind if isinstance(kind, str) else ""
 
 
 # --- converted networks -----------------------------------------------------------------------------------------------
@@ -278,13 +260,7 @@ def import_sonata(path: Path, out: Path, *, dt: float | None) -> str:
         UsageError: spikes without `dt` (s), or of several populations.
         RatespikeError: the file is damaged, or holds neither.
     """
-    if not path.is_file():
-        raise RatespikeError(f"{path}: no such file")
-    spikes = False
-    if h5py.is_hdf5(path):
-        with h5py.File(path, "r") as file:
-            spikes = "spikes" in file
-    if not spikes:
+    if not has_node(path, "/spikes"):
         edges = {name: population.edges for name, population in sonata_network.read_edges(path).items()}
         _write_edges(out, edges)
         return ", ".join(f"{name}: {len(each):,} synapses" for name, each in edges.items())
@@ -317,6 +293,7 @@ def _write_edges(out: Path, edges: Mapping[str, Edges]) -> None:
 def import_weights(path: Path, network: Path, out: Path) -> str:
     """Weights by layer (.npz, .h5) into a converted network; returns which, in words."""
     file = network_file.load_file(network)
-    weights = {name: np.asarray(values, dtype=np.float64) for name, values in read_weights(path).items()}
+    shapes = {name: values.shape for name, values in layer_weights(file.network).items()}
+    weights = {name: np.asarray(values, dtype=np.float64) for name, values in read_weights(path, shapes).items()}
     with_weights(file, weights).save(out)
     return f"{len(weights)} arrays: {', '.join(weights)}"

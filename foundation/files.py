@@ -74,6 +74,19 @@ def _sync(folder: Path) -> None:
             os.close(handle)
 
 
+def check_file(path: Path) -> None:
+    """Make sure that there is a plain file to be read; opening a pipe would wait for its writer.
+
+    Raises:
+        RatespikeError: there is none.
+    """
+    if not path.is_file():
+        what = (
+            "is a folder, not a file" if path.is_dir() else "is not a plain file" if path.exists() else "no such file"
+        )
+        raise RatespikeError(f"{path}: {what}")
+
+
 def check_target(path: Path, *others: Path, new: bool = False) -> None:
     """Make sure that a file could be written at `path`, before any work starts; nothing is made.
 

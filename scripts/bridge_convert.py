@@ -153,17 +153,11 @@ def simulate(
 
 def _content(file: Path) -> NetworkFile:
     """A converted network, or a NIR file of one."""
-    import h5py
-
-    from bridge.exchange import kind_of_file
+    from foundation.hdf5 import has_node, kind_of
     from spiking import network_file
     from spiking.network_file import load_file
 
-    if kind_of_file(file) == network_file.KIND or not h5py.is_hdf5(file):
-        return load_file(file)
-    with h5py.File(file, "r") as found:
-        of_nir = "node" in found
-    if not of_nir:
+    if kind_of(file) == network_file.KIND or not has_node(file, "/node"):
         return load_file(file)
     from bridge.nir.converted import network_of  # nir is not needed for anything else
     from bridge.nir.files import read_nir

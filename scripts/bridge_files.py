@@ -43,10 +43,11 @@ def export_command(file: Path, form: str, dt: float, steps: int, root: Path | No
     import numpy as np
 
     from bridge import exchange
+    from foundation.hdf5 import kind_of
     from spiking import network_file
     from spiking.network_file import load_file
 
-    kind = exchange.kind_of_file(file)
+    kind = kind_of(file)
     if form not in FOLDERS:
         check_target(out, file)
     if not kind:

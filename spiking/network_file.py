@@ -11,7 +11,8 @@ from typing import Any, cast
 import h5py
 
 from foundation.files import write_bytes
-from spiking.hdf5 import CHECKED, reading, stored
+from foundation.hdf5 import CHECKED, Source, opened_as
+from foundation.text import check_name, check_names
 from spiking.integrate_and_fire import IFLayer, IFNetwork, Layer, MaxPool, Projection
 from spiking.synapses import AdaptiveAveragePool, Array, AveragePool, Conv, Dense, Gain, Map, Pair
 
@@ -83,29 +84,34 @@ def load_file(path: Path) -> NetworkFile:
     Raises:
         RatespikeError: no such file, or not such a file.
     """
-    with reading(path, KIND, FORMAT) as file:
-        groups = [file["layers"][str(number)] for number in range(len(file["layers"]))]
-        *layers, readout = [_read_layer(group) for group in groups]
+    with opened_as(path, KIND, FORMAT) as source:
+        groups = source.numbered("/layers")
+        *layers, readout = [_read_layer(source, group) for group in groups]
         if not isinstance(readout, IFLayer):
             raise ValueError("the last layer is no readout")
+        tasks = source.listed("/", "tasks")
+        check_names("tasks", tasks)
         network = IFNetwork(
             tuple(layers),
             readout,
-            float(file.attrs["initial_potential"]),
-            str(file.attrs["input_coding"]),
-            tuple(int(n) for n in file.attrs["input_shape"]),
-            cast(Any, str(file.attrs["reset"])),
-            tuple(str(task) for task in file.attrs["tasks"]),
+            source.number("/", "initial_potential", float),
+            source.said("/", "input_coding"),
+            source.whole_numbers("/", "input_shape"),
+            cast(Any, source.said("/", "reset")),
+            tasks,
         )
         statistics = {
-            number: Statistics(_get(group, "mean_activation"), _get(group, "variance_of_activation"))
+            number: Statistics(
+                _get(source, f"{group}/mean_activation"), _get(source, f"{group}/variance_of_activation")
+            )
             for number, group in enumerate(groups)
-            if "mean_activation" in group
+            if source.has(f"{group}/mean_activation")
         }
         for number, found in statistics.items():
             if {found.mean.shape, found.variance.shape} != {network.shapes[number]}:
                 raise ValueError(f"statistics of layer {number} have another shape than the layer")
-        return NetworkFile(network, {k: str(v) for k, v in file["origin"].attrs.items()}, statistics)
+        origin = {key: source.said("/origin", key) for key in source.attributes("/origin")}
+        return NetworkFile(network, origin, statistics)
 
 
 def load(path: Path) -> IFNetwork:
@@ -118,8 +124,8 @@ def _put(group: h5py.Group, name: str, values: Any, units: str) -> None:
     group[name].attrs["units"] = units
 
 
-def _get(group: h5py.Group, name: str) -> Array:
-    return stored(group[name]).astype(float)
+def _get(source: Source, name: str) -> Array:
+    return source.array(name, None).astype(float)
 
 
 def _write_layer(group: h5py.Group, layer: Layer, *, spiking: bool) -> None:
@@ -160,39 +166,42 @@ def _write_map(group: h5py.Group, each: Map) -> None:
             group.attrs["size"] = each.size
 
 
-def _pair(group: h5py.Group, name: str) -> Pair:
-    one, other = (int(value) for value in group.attrs[name])
+def _pair(source: Source, where: str, key: str) -> Pair:
+    one, other = source.whole_numbers(where, key)
     return one, other
 
 
-def _read_layer(group: h5py.Group) -> Layer:
-    name, source = str(group.attrs["name"]), _read_source(group)
-    if group.attrs["kind"] == "max-pool":
-        windows = _pair(group, "kernel"), _pair(group, "stride"), _pair(group, "padding")
-        return MaxPool(name, *windows, str(group.attrs["gate"]), source)
-    parts = [group["projections"][str(number)] for number in range(len(group["projections"]))]
+def _read_layer(source: Source, where: str) -> Layer:
+    name, below = source.said(where, "name"), _read_source(source, where)
+    check_name(where, name)
+    if source.said(where, "kind") == "max-pool":
+        kernel, stride, padding = (_pair(source, where, key) for key in ("kernel", "stride", "padding"))
+        return MaxPool(name, kernel, stride, padding, source.said(where, "gate"), below)
     projections = tuple(
-        Projection(tuple(_read_map(p["maps"][str(k)]) for k in range(len(p["maps"]))), _read_source(p)) for p in parts
+        Projection(
+            tuple(_read_map(source, each) for each in source.numbered(f"{part}/maps")), _read_source(source, part)
+        )
+        for part in source.numbered(f"{where}/projections")
     )
-    gates = stored(group["gates"]).astype(bool) if "gates" in group else None
-    return IFLayer(name, projections, _get(group, "bias"), _get(group, "scale"), gates)
+    gates = source.array(f"{where}/gates", None, kinds="b").astype(bool) if source.has(f"{where}/gates") else None
+    return IFLayer(name, projections, _get(source, f"{where}/bias"), _get(source, f"{where}/scale"), gates)
 
 
-def _read_source(group: h5py.Group) -> int | None:
-    return int(group.attrs["source"]) if "source" in group.attrs else None
+def _read_source(source: Source, where: str) -> int | None:
+    return source.number(where, "source", int) if "source" in source.attributes(where) else None
 
 
-def _read_map(group: h5py.Group) -> Map:
-    match group.attrs["kind"]:
+def _read_map(source: Source, where: str) -> Map:
+    match source.said(where, "kind"):
         case "Dense":
-            return Dense(_get(group, "weight"))
+            return Dense(_get(source, f"{where}/weight"))
         case "Conv":
-            stride, padding, dilation = (_pair(group, name) for name in ("stride", "padding", "dilation"))
-            return Conv(_get(group, "weight"), stride, padding, dilation, int(group.attrs["groups"]))
+            stride, padding, dilation = (_pair(source, where, key) for key in ("stride", "padding", "dilation"))
+            return Conv(_get(source, f"{where}/weight"), stride, padding, dilation, source.number(where, "groups", int))
         case "Gain":
-            return Gain(_get(group, "weight"))
+            return Gain(_get(source, f"{where}/weight"))
         case "AveragePool":
-            return AveragePool(*(_pair(group, name) for name in ("kernel", "stride", "padding")))
+            return AveragePool(*(_pair(source, where, key) for key in ("kernel", "stride", "padding")))
         case "AdaptiveAveragePool":
-            return AdaptiveAveragePool(_pair(group, "size"))
-    raise ValueError(f"{group.name}: a map of no kind that is known")
+            return AdaptiveAveragePool(_pair(source, where, "size"))
+    raise source.error(where, "is a map of no kind that is known")

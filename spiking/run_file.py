@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from foundation.config import differences_of, dumps, loads, parse
 from foundation.errors import RatespikeError, UsageError
 from foundation.files import whole_file, write_bytes
-from spiking.hdf5 import CHECKED, reading, stored
+from foundation.hdf5 import CHECKED, Source, opened_as
+from foundation.text import check_name
 from spiking.network import NetworkConfig, Wiring
 from spiking.pairing import PairingProtocol
 from spiking.recording import NetworkRecord, PairingCurve, Spikes
@@ -31,6 +32,7 @@ from spiking.stimuli import RateTrace
 
 FORMAT = 1
 MARGIN = 10_000_000  # bytes, for what is not in the pieces
+MOST_NEURONS = 10_000_000
 NETWORKS, PAIRINGS = "ratespike network runs", "ratespike pairing curves"
 
 
@@ -142,15 +144,14 @@ def read_networks(path: Path) -> list[NetworkRecord]:
     Raises:
         RatespikeError: no such file, another kind or version, or damaged.
     """
-    with reading(path, NETWORKS, FORMAT) as file:
-        return [_read_network(file["networks"][str(number)]) for number in range(len(file["networks"]))]
+    with opened_as(path, NETWORKS, FORMAT) as source:
+        return [_read_network(source, where) for where in source.numbered("/networks")]
 
 
 def read_configs(path: Path) -> list[NetworkConfig]:
     """The configs of the networks of a run file. Raises as `read_networks`."""
-    with reading(path, NETWORKS, FORMAT) as file:
-        groups = [file["networks"][str(number)] for number in range(len(file["networks"]))]
-        return [loads(NetworkConfig, str(group.attrs["config"]), str(path)) for group in groups]
+    with opened_as(path, NETWORKS, FORMAT) as source:
+        return [loads(NetworkConfig, source.said(where, "config"), where) for where in source.numbered("/networks")]
 
 
 def check_same(path: Path, identities: Sequence[Mapping[str, Any]]) -> None:
@@ -160,50 +161,85 @@ def check_same(path: Path, identities: Sequence[Mapping[str, Any]]) -> None:
         UsageError: it is of another run; the message says in what it differs.
         RatespikeError: as `read_networks`.
     """
-    with reading(path, NETWORKS, FORMAT) as file:
-        groups = [file["networks"][str(number)] for number in range(len(file["networks"]))]
-        held = [parse(str(group.attrs["run"]), str(path)) if "run" in group.attrs else None for group in groups]
-        configs = [parse(str(group.attrs["config"]), str(path)) for group in groups]
+    with opened_as(path, NETWORKS, FORMAT) as source:
+        held = []
+        for where in source.numbered("/networks"):
+            then = {"network": parse(source.said(where, "config"), where)}  # what files of earlier versions say
+            if source.attribute(where, "run") is not None:
+                then = parse(source.said(where, "run"), where)
+            held.append(then)
     if len(held) != len(identities):
         raise UsageError(f"{path}: exists, and has {len(held)} networks, not {len(identities)}; name another file")
-    for run, config, identity in zip(held, configs, identities, strict=True):
-        then = {"network": config} if run is None else {key: run[key] for key in identity if key in run}
-        now = {key: identity[key] for key in then}
-        if differ := differences_of(then, now):
+    for then, identity in zip(held, identities, strict=True):
+        asked = {key: value for key, value in identity.items() if key in then}
+        if differ := differences_of({key: then[key] for key in asked}, asked):
             raise UsageError(f"{path}: exists, and is of another run; it differs in {', '.join(differ)}")
 
 
-def _read_network(group: h5py.Group) -> NetworkRecord:
-    dt, size = float(group.attrs["dt"]), {name: int(group[f"spikes/{name}"].attrs["size"]) for name in group["spikes"]}
+def _read_network(source: Source, where: str) -> NetworkRecord:
+    settings = parse(source.said(where, "config"), where)
+    dt, steps = source.number(where, "dt", float), source.number(where, "steps", int)
+    label = source.said(where, "label")
+    check_name(where, label)
+    size = {name: source.number(f"{where}/spikes/{name}", "size", int) for name in ("exc", "inh", "inputs")}
 
     def spikes(name: str) -> Spikes:
-        step, unit = (stored(group[f"spikes/{name}/{key}"]) for key in ("step", "unit"))
-        if step.shape != unit.shape or step.ndim != 1:
-            raise ValueError(f"spikes of {name}: steps and units do not match")
+        group = f"{where}/spikes/{name}"
+        step, unit = (source.array(f"{group}/{key}", kinds="iu") for key in ("step", "unit"))
+        if step.shape != unit.shape or not 0 <= size[name] <= MOST_NEURONS or (unit >= size[name]).any():
+            raise source.error(group, f"steps and units do not match; a unit below {size[name]:,} for each step would")
+        if step.max(initial=0) > steps or (step[1:] < step[:-1]).any():
+            raise source.error(group, f"should have steps that ascend, up to {steps:,}")
         return Spikes(step * dt, unit.astype(np.int64), size[name])
 
-    populations = len(group["input"])
-    settings = parse(str(group.attrs["config"]), "config")
-    return NetworkRecord(
-        label=str(group.attrs["label"]),
-        start=int(group.attrs["kept_from"]) * dt,
-        end=int(group.attrs["steps"]) * dt,
+    def array(name: str, dims: int = 1, kinds: str = "iuf") -> NDArray[Any]:
+        values = source.array(f"{where}/{name}", dims, kinds=kinds)
+        if not np.isfinite(values).all():
+            raise source.error(f"{where}/{name}", "should be finite")
+        return values
+
+    populations = len(source.names(f"{where}/input"))
+    if not populations or size["inputs"] % populations:
+        raise source.error(where, f"has {size['inputs']} inputs in {populations} populations")
+    record = NetworkRecord(
+        label=label,
+        start=source.number(where, "kept_from", int) * dt,
+        end=steps * dt,
         exc=spikes("exc"),
         inh=spikes("inh"),
         inputs=spikes("inputs"),
         population=np.repeat(np.arange(populations), size["inputs"] // populations),
-        pre=stored(group["wiring/ext/pre"]),
-        post=stored(group["wiring/ext/post"]),
-        weights=stored(group["weights/ext"]),
-        weight_time=stored(group["weights/time"]),
-        rate_time=stored(group["rates/time"]),
+        pre=array("wiring/ext/pre", kinds="iu"),
+        post=array("wiring/ext/post", kinds="iu"),
+        weights=array("weights/ext", 2),
+        weight_time=array("weights/time"),
+        rate_time=array("rates/time"),
         rates={
-            "exc": stored(group["rates/exc"])[:, 0],
-            "inh": stored(group["rates/inh"])[:, 0],
-            "inputs": stored(group["rates/inputs"]),
+            "exc": array("rates/exc", 2)[:, 0],
+            "inh": array("rates/inh", 2)[:, 0],
+            "inputs": array("rates/inputs", 2),
         },
         settings={key: value for key, value in settings.items() if key != "seed"},
     )
+    _check(record, where)
+    return record
+
+
+def _check(record: NetworkRecord, where: str) -> None:
+    """Refuse parts that do not go with each other. Raises `RatespikeError`."""
+    bins, ends = len(record.rate_time), record.rate_time[-1:]
+    fitting = {
+        "wiring/ext": record.pre.shape == record.post.shape
+        and 0 <= record.pre.min(initial=0) <= record.pre.max(initial=0) < max(record.inputs.size, 1)
+        and 0 <= record.post.min(initial=0) <= record.post.max(initial=0) < max(record.exc.size, 1),
+        "weights": record.weights.shape == (len(record.weight_time), len(record.pre)),
+        "rates": all(len(values) == bins for values in record.rates.values())
+        and record.rates["inputs"].shape[1:] == (len(np.unique(record.population)),),
+        "steps": record.start <= record.end and bool((np.abs(ends - record.end) <= 1e-6 * record.end).all()),
+    }
+    for name, fits in fitting.items():
+        if not fits:
+            raise RatespikeError(f"{where}: {name}: damaged, does not go with the rest of the network")
 
 
 def write_pairings(path: Path, protocols: Sequence[PairingProtocol], curves: Sequence[PairingCurve]) -> None:
@@ -226,21 +262,22 @@ def write_pairings(path: Path, protocols: Sequence[PairingProtocol], curves: Seq
 
 def read_pairings(path: Path) -> list[PairingCurve]:
     """The curves of a pairing file. Raises `RatespikeError`: no such file, another kind or version, or damaged."""
-    curves = []
-    with reading(path, PAIRINGS, FORMAT) as file:
-        for number in range(len(file["curves"])):
-            group = file["curves"][str(number)]
-            protocol = loads(PairingProtocol, str(group.attrs["protocol"]), str(path))
-            curves.append(
-                PairingCurve(
-                    frequency=protocol.frequency,
-                    initial_mean=protocol.initial_mean,
-                    initial_variance=protocol.initial_variance,
-                    max_interval=protocol.max_interval,
-                    variant=protocol.variant,
-                    delta_t=stored(group["delta_t"]),
-                    relative_delta_w=stored(group["relative_delta_w"]),
-                    postsynaptic_spikes=int(group.attrs["postsynaptic_spikes"]),
-                )
-            )
-    return curves
+    with opened_as(path, PAIRINGS, FORMAT) as source:
+        return [_read_curve(source, where) for where in source.numbered("/curves")]
+
+
+def _read_curve(source: Source, where: str) -> PairingCurve:
+    protocol = loads(PairingProtocol, source.said(where, "protocol"), where)
+    delta_t, change = (source.array(f"{where}/{key}") for key in ("delta_t", "relative_delta_w"))
+    if delta_t.shape != change.shape or not delta_t.size:
+        raise source.error(where, f"should have as many intervals as changes, has {delta_t.size} and {change.size}")
+    return PairingCurve(
+        frequency=protocol.frequency,
+        initial_mean=protocol.initial_mean,
+        initial_variance=protocol.initial_variance,
+        max_interval=protocol.max_interval,
+        variant=protocol.variant,
+        delta_t=delta_t,
+        relative_delta_w=change,
+        postsynaptic_spikes=source.number(where, "postsynaptic_spikes", int),
+    )

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import warnings
-import zipfile
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from importlib.metadata import version
@@ -22,9 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foundation.arrays import read_arrays
 from foundation.config import differences_of, parse, read_text
 from foundation.errors import Notice, RatespikeError, UsageError
 from foundation.files import check_target, claim_folder, sweep, write_bytes, write_text
+from foundation.text import one_line
 
 Array = NDArray[Any]
 FORMAT = 1
@@ -181,13 +182,13 @@ def _write(path: Path, arrays: Mapping[str, Array]) -> None:
 
 def _read(path: Path) -> dict[str, Array]:
     """All arrays of a file, each checked against its checksum."""
+    if not path.exists():
+        raise RatespikeError(f"{path}: is missing; the run cannot be resumed")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            found = {name.replace(":", "/"): file[name] for name in file.files}
-        if int(found.pop("arrays")) != len(found):
-            raise ValueError("not all of its arrays are there")
-        return found
-    except FileNotFoundError:
-        raise RatespikeError(f"{path}: is missing; the run cannot be resumed") from None
-    except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile, RuntimeError) as error:
-        raise RatespikeError(f"{path}: damaged, the run cannot be resumed ({error})") from None
+        found = read_arrays(path, "a run's state", 0, "biufU")  # nothing in it is packed
+        if int(found.pop("arrays", -1)) != len(found):
+            raise RatespikeError(f"{path}: not all of its arrays are there")
+    except RatespikeError as error:
+        reason = one_line(error).removeprefix(f"{path}: ")
+        raise RatespikeError(f"{path}: damaged, the run cannot be resumed ({reason})") from None
+    return {name.replace(":", "/"): array for name, array in found.items()}

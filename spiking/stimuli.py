@@ -10,11 +10,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from foundation.arrays import read_arrays
 from foundation.errors import RatespikeError, UsageError
 from spiking.parameters import whole_steps
 
@@ -25,6 +25,7 @@ GRID = 0.01  # s, between the samples of the paper's rates
 PAPER_POPULATIONS = ("P0", "P1", "P1ctl", "P2", "P2ctl")
 HARMONICS = 128
 PERIODS = 11  # of its signal that a trace of the paper holds
+MOST_BYTES = 2**28  # of rates that are packed: 33 million samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,14 +157,12 @@ def load_rates(path: Path) -> tuple[RateTrace, ...]:
     Raises:
         RatespikeError: the file cannot be read or holds something else; the message names file, population, sample.
     """
-    arrays = _read_arrays(path)
+    arrays = read_arrays(path, "numbers", MOST_BYTES)
+    arrays = {"rates": arrays[""]} if "" in arrays else arrays
     unknown = sorted(arrays.keys() - {"rates", "interval"})
     if unknown or "rates" not in arrays:
         held = f"holds {unknown[0]!r}" if unknown else "holds no array 'rates'"
         raise RatespikeError(f"{path}: {held}; should hold 'rates' and, if you like, 'interval'")
-    for name, array in arrays.items():
-        if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
-            raise RatespikeError(f"{path}: {name} should be plain numbers, is of type {array.dtype}")
     rates, interval = arrays["rates"].astype(np.float64), arrays.get("interval", np.array(GRID))
     if rates.ndim != 2 or rates.size == 0:
         raise RatespikeError(f"{path}: rates should have the shape (populations, samples), have {rates.shape}")
@@ -175,19 +174,6 @@ def load_rates(path: Path) -> tuple[RateTrace, ...]:
     if interval.ndim != 0 or not (np.isfinite(interval) and interval > 0):
         raise RatespikeError(f"{path}: interval should be one positive number in s, is {_short(interval)}")
     return tuple(RateTrace(row, float(interval)) for row in rates)
-
-
-def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"rates": loaded}
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except FileNotFoundError:
-        raise RatespikeError(f"{path}: no such file") from None
-    except Exception as error:  # a damaged file makes numpy raise errors of a dozen kinds, not all of them documented
-        raise RatespikeError(f"{path}: not a whole .npy or .npz file of numbers ({_short(error)})") from None
 
 
 def _first_bad(rates: Floats) -> tuple[int, ...] | None:

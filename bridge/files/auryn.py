@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from bridge.files.edges import MOST_NEURONS, Edges, Floats
 from bridge.files.events import check_dt, events_of, times_of
-from bridge.files.reading import check_file, one_line
 from foundation.errors import RatespikeError, UsageError
-from foundation.files import write_text
+from foundation.files import check_file, write_text
+from foundation.text import one_line
 from spiking.stimuli import RateTrace, SpikeEvents
 
 HEADER = "%%MatrixMarket matrix coordinate real general"

@@ -16,8 +16,8 @@ import numpy as np
 
 from foundation.errors import UsageError
 from foundation.files import write_bytes, write_text
+from foundation.hdf5 import CHECKED
 from spiking.brian import integrate_and_fire as brian
-from spiking.hdf5 import CHECKED
 from spiking.integrate_and_fire import INPUT, IFNetwork, MaxPool
 from spiking.synapses import Array, Synapses, explicit, per_unit
 

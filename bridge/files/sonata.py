@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.files.events import check_dt, events_of, times_of
-from bridge.files.reading import Source, opened
 from bridge.files.sonata_file import check_names, check_version, new_file, populations_of, put
 from foundation.errors import UsageError
 from foundation.files import write_bytes
+from foundation.hdf5 import Source, opened
 from spiking.stimuli import SpikeEvents
 
 SECONDS = {"ms": 1e-3, "milliseconds": 1e-3, "s": 1.0, "seconds": 1.0}

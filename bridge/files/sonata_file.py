@@ -12,9 +12,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.files.reading import Source, one_line
 from foundation.errors import UsageError
-from spiking.hdf5 import CHECKED
+from foundation.hdf5 import CHECKED, Source
+from foundation.text import one_line
 
 MAGIC = 0x0A7A
 VERSION = (0, 1)

@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.files.edges import Edges, Floats
-from bridge.files.reading import Source, check_file, one_line, opened
 from bridge.files.sonata_file import check_names, check_version, check_word, new_file, populations_of, put
 from foundation.errors import RatespikeError, UsageError
-from foundation.files import write_bytes, write_text
+from foundation.files import check_file, write_bytes, write_text
+from foundation.hdf5 import Source, opened
+from foundation.text import one_line
 
 MODELS = ("virtual", "point_neuron", "single_compartment", "biophysical")
 MOST_INDEXED = 100_000_000  # neurons of a population that is written; the index holds two numbers for each

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,17 +17,17 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bridge.files.reading import MOST_BYTES, MOST_DIMENSIONS, MOST_RATIO, check_file, one_line, opened
-from bridge.files.texts import MOST_TEXT
+from foundation.arrays import opened as opened_arrays
 from foundation.errors import RatespikeError, UsageError
 from foundation.files import write_bytes
-from spiking.hdf5 import CHECKED
+from foundation.hdf5 import CHECKED, MOST_BYTES, MOST_DIMENSIONS, opened
+from foundation.text import one_line
 
 Arrays = dict[str, NDArray[Any]]
+Shapes = Mapping[str, tuple[int, ...]]
 
 HDF5 = (".h5", ".hdf5")
 UNITS = ".units"
-MOST_ENTRIES = 100_000
 
 
 def write_weights(path: Path, weights: Mapping[str, ArrayLike], units: Mapping[str, str] | None = None) -> None:
@@ -58,25 +57,28 @@ def write_weights(path: Path, weights: Mapping[str, ArrayLike], units: Mapping[s
     write_bytes(path, buffer.getbuffer())
 
 
-def read_weights(path: Path) -> Arrays:
+def read_weights(path: Path, shapes: Shapes | None = None) -> Arrays:
     """Read arrays by name, from .npz or HDF5: all those in the file, which holds nothing else.
+
+    Args:
+        path: of the file.
+        shapes: by name, of those that are wanted; others are refused before memory is taken. None: whatever there is.
 
     Raises:
         UsageError: another suffix.
         RatespikeError: no such file, damaged, or with something else in it; the message names the entry.
     """
-    return _read(path)[0]
+    return _read(path, shapes)[0]
 
 
 def read_units(path: Path) -> dict[str, str]:
     """The units of arrays by name, of those that have one. Raises as `read_weights`."""
-    return _read(path)[1]
+    return _read(path, None)[1]
 
 
-def _read(path: Path) -> tuple[Arrays, dict[str, str]]:
+def _read(path: Path, shapes: Shapes | None) -> tuple[Arrays, dict[str, str]]:
     _check_suffix(path)
-    check_file(path)
-    arrays, units = _read_hdf5(path) if path.suffix in HDF5 else _read_npz(path)
+    arrays, units = (_read_hdf5 if path.suffix in HDF5 else _read_npz)(path, shapes)
     for name, array in arrays.items():
         try:
             _check_array(name, array)
@@ -119,13 +121,14 @@ def _write_hdf5(buffer: BytesIO, arrays: Arrays, units: Mapping[str, str]) -> No
                 dataset.attrs["units"] = np.bytes_(units[name].encode())
 
 
-def _read_hdf5(path: Path) -> tuple[Arrays, dict[str, str]]:
+def _read_hdf5(path: Path, shapes: Shapes | None) -> tuple[Arrays, dict[str, str]]:
     arrays: Arrays = {}
     units: dict[str, str] = {}
     with opened(path, "weights") as source:
         total = 0
         for where in source.datasets():
             name = where.removeprefix("/")
+            _check_shapes(path, {name: source.shape(where)}, shapes)
             arrays[name] = source.array(where, None)
             total += arrays[name].nbytes
             if total > MOST_BYTES:
@@ -148,67 +151,29 @@ def _write_npz(buffer: BytesIO, arrays: Arrays, units: Mapping[str, str]) -> Non
                 np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
-def _read_npz(path: Path) -> tuple[Arrays, dict[str, str]]:
-    with _naming(path, "not a whole .npz file"), zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-        _check_entries(path, entries)
-        held = {entry.filename.removesuffix(".npy"): _read_entry(path, archive, entry) for entry in entries}
-    texts = {name: array for name, array in held.items() if name.endswith(UNITS)}
-    arrays = {name: array for name, array in held.items() if name not in texts}
-    units = {}
-    for name, text in texts.items():
-        owner = name.removesuffix(UNITS)
-        if owner not in arrays or text.dtype.kind != "U" or text.ndim:
-            raise RatespikeError(f"{path}: {one_line(name)}: should be the unit, a text, of an array")
-        units[owner] = str(text)
+def _read_npz(path: Path, shapes: Shapes | None) -> tuple[Arrays, dict[str, str]]:
+    most = MOST_BYTES if shapes is None else _bytes_of(shapes)
+    with opened_arrays(path, "weights", most) as file:
+        texts = {name for name in file.shapes if name.endswith(UNITS)}
+        _check_shapes(path, {name: shape for name, shape in file.shapes.items() if name not in texts}, shapes)
+        arrays = {name: file.array(name) for name in file.shapes if name not in texts}
+        units = {}
+        for name in sorted(texts):
+            owner = name.removesuffix(UNITS)
+            if owner not in arrays or file.shapes[name]:
+                raise RatespikeError(f"{path}: {one_line(name)}: should be the unit, a text, of an array")
+            units[owner] = str(file.array(name, "U"))
     return arrays, units
 
 
-def _check_entries(path: Path, entries: list[zipfile.ZipInfo]) -> None:
-    names = {entry.filename for entry in entries}
-    if len(names) < len(entries) or len(entries) > MOST_ENTRIES:
-        raise RatespikeError(f"{path}: {len(entries):,} entries with {len(names):,} names; should be one array a name")
-    for name in names:
-        if not name.endswith(".npy"):
-            raise RatespikeError(f"{path}: {one_line(name)}: should be an array (.npy)")
-    declared = sum(entry.file_size for entry in entries)
-    if declared > min(MOST_BYTES, MOST_RATIO * path.stat().st_size):
-        raise RatespikeError(f"{path}: declares {declared:,} bytes, more than it can hold, or than {MOST_BYTES:,}")
+def _bytes_of(shapes: Shapes) -> int:
+    """Bytes that arrays of those shapes have at most, with room for their heads, and for units."""
+    return sum(8 * math.prod(shape) + 10_000 for shape in shapes.values())
 
 
-def _read_entry(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any]:
-    """An array, after its header has been compared with the size of the entry."""
-    name = one_line(entry.filename.removesuffix(".npy"))
-    with _naming(path, f"{name}: not a whole array"):
-        with archive.open(entry) as stream:
-            shape, dtype, start = _header(stream)
-        if dtype.kind not in "iufU" or (dtype.kind == "U" and dtype.itemsize > 4 * MOST_TEXT):
-            raise RatespikeError(f"{path}: {name}: should be plain numbers, is of type {one_line(dtype)}")
-        declared = math.prod(shape) * dtype.itemsize
-        if min(shape, default=0) < 0 or start + declared != entry.file_size:
-            kept = entry.file_size - start
-            raise RatespikeError(f"{path}: {name}: declares {declared:,} bytes, shape {shape}, and holds {kept:,}")
-        with archive.open(entry) as stream:
-            return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
-
-
-def _header(stream: Any) -> tuple[tuple[int, ...], np.dtype[Any], int]:
-    """Shape, type and length of the head of an array."""
-    version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-    elif version == (2, 0):
-        shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
-    else:
-        raise ValueError(f"version {version} of the format")
-    return shape, dtype, stream.tell()
-
-
-@contextmanager
-def _naming(path: Path, what: str) -> Iterator[None]:
-    try:
-        yield
-    except RatespikeError:
-        raise
-    except Exception as error:  # a damaged file makes zipfile and numpy raise errors of a dozen kinds
-        raise RatespikeError(f"{path}: {what} ({one_line(error)})") from None
+def _check_shapes(path: Path, held: Mapping[str, tuple[int, ...]], shapes: Shapes | None) -> None:
+    for name, shape in held.items():
+        if shapes is not None and name not in shapes:
+            raise RatespikeError(f"{path}: {one_line(name)}: there are no such weights; known: {', '.join(shapes)}")
+        if shapes is not None and shape != shapes[name]:
+            raise RatespikeError(f"{path}: {one_line(name)}: has the shape {shape}, should have {shapes[name]}")

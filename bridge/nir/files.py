@@ -10,10 +10,10 @@ from typing import Any
 import nir
 import numpy as np
 
-from bridge.files.reading import Source, opened
 from bridge.nir.graph import ENDS, KINDS, LINEAR, NEURONS, Graph, Node
 from foundation.errors import RatespikeError, UsageError
 from foundation.files import write_bytes
+from foundation.hdf5 import Source, opened
 
 MOST_DEPTH = 6  # of metadata in metadata
 

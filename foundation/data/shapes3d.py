@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -20,11 +20,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from foundation.arrays import mapped
 from foundation.data.catalogue import data_root
 from foundation.data.official import with_root
 from foundation.data.space import check_disk
 from foundation.errors import RatespikeError
 from foundation.files import whole_file, write_json
+from foundation.hdf5 import Source, source_of
 from foundation.progress import bar
 
 FACTORS = ("floor_hue", "wall_hue", "object_hue", "scale", "shape", "orientation")
@@ -74,11 +76,11 @@ def prepare(root: Path | None = None, sizes: tuple[int, ...] = SIZES) -> bool:
     if (folder / FACTS).is_file() and _fault(folder, sizes) is None:
         return False
     n = math.prod(sizes)
-    with _official(folder / SOURCE, sizes) as images:
+    with _official(folder / SOURCE, sizes) as (source, images):
         check_disk(folder, n * 3 * SIDE**2, f"the array of {n:,} images")
         (folder / FACTS).unlink(missing_ok=True)  # what it says is not true of the array that comes
         with whole_file(folder / ARRAY) as part, part.open("wb") as stream:
-            mean, deviation = _unpack(images, stream)
+            mean, deviation = _unpack(source, images, stream)
     write_json(folder / FACTS, {"sizes": list(sizes), "mean": mean, "deviation": deviation})
     return True
 
@@ -92,7 +94,7 @@ def load_shapes3d(root: Path | None = None, sizes: tuple[int, ...] = SIZES) -> S
     if fault := _fault(folder, sizes):
         raise RatespikeError(f"{fault}; {hint}")
     facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    images = np.load(folder / ARRAY, mmap_mode="r", allow_pickle=False)
+    images = mapped(folder / ARRAY, ARRAY)
     return Shapes3D(images, np.array(facts["mean"], float), np.array(facts["deviation"], float), sizes)
 
 
@@ -105,8 +107,8 @@ def _fault(folder: Path, sizes: tuple[int, ...]) -> str | None:
         moments = np.array([facts["mean"], facts["deviation"]], np.float64)
         if not np.isfinite(moments).all() or not (moments[1] > 0).all():
             return f"{folder / FACTS}: mean and deviation should be numbers, the deviation above 0"
-        images = np.load(folder / ARRAY, mmap_mode="r", allow_pickle=False)
-    except (OSError, EOFError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        images = mapped(folder / ARRAY, ARRAY)
+    except (RatespikeError, OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         return f"{folder}: {ARRAY} or {FACTS} cannot be read ({' '.join(str(error).split())})"
     expected = (math.prod(sizes), 3, SIDE, SIDE)
     if images.shape != expected or images.dtype != np.uint8:
@@ -115,45 +117,29 @@ def _fault(folder: Path, sizes: tuple[int, ...]) -> str | None:
 
 
 @contextmanager
-def _official(path: Path, sizes: tuple[int, ...]) -> Iterator[h5py.Dataset]:
-    """The images of the official file, once it is known to be one; nothing outside the file is ever opened."""
+def _official(path: Path, sizes: tuple[int, ...]) -> Iterator[tuple[Source, h5py.Dataset]]:
+    """The official file and its images, once it is known to be one; nothing outside the file is ever opened."""
     if not path.is_file():
         raise RatespikeError(f"{path}: missing; get it from https://github.com/google-deepmind/3d-shapes")
-    with ExitStack() as stack:
-        with _damage_named(path):
-            file = stack.enter_context(h5py.File(path, "r"))
-            n = math.prod(sizes)
-            images = _plain_dataset(file, "images", (n, SIDE, SIDE, 3), np.dtype(np.uint8))
-            labels = _plain_dataset(file, "labels", (n, len(sizes)), np.dtype(np.float64))
-            grid = np.stack([axis.ravel() for axis in np.meshgrid(*factor_values(sizes), indexing="ij")], axis=1)
-            if not np.allclose(labels[()], grid, rtol=0, atol=1e-6):
-                raise RatespikeError(f"{path}: labels are not the grid of {', '.join(FACTORS)}, the last one fastest")
-        yield images
+    n = math.prod(sizes)
+    with source_of(path, SOURCE, most=n * SIDE * SIDE * 3) as source:
+        images = _plain_dataset(source, "images", (n, SIDE, SIDE, 3), np.dtype(np.uint8))
+        _plain_dataset(source, "labels", (n, len(sizes)), np.dtype(np.float64))
+        grid = np.stack([axis.ravel() for axis in np.meshgrid(*factor_values(sizes), indexing="ij")], axis=1)
+        if not np.allclose(source.array("labels", 2), grid, rtol=0, atol=1e-6):
+            raise RatespikeError(f"{path}: labels are not the grid of {', '.join(FACTORS)}, the last one fastest")
+        yield source, images
 
 
-@contextmanager
-def _damage_named(path: Path) -> Iterator[None]:
-    """Make one line of what h5py raises when it reads."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = " ".join((str(error) or type(error).__name__).split())
-        raise RatespikeError(f"{path}: damaged, or not {SOURCE} ({reason})") from None
-
-
-def _plain_dataset(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> h5py.Dataset:
-    """A dataset that lies in this very file."""
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        raise RatespikeError(f"{file.filename}: {name} should be a dataset in the file, is missing or a link")
-    dataset = file[name]
-    if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
-        raise RatespikeError(f"{file.filename}: {name} should be a dataset whose data are in the file")
-    if dataset.shape != shape or dataset.dtype != dtype:
-        raise RatespikeError(f"{file.filename}: {name} is {dataset.dtype} {dataset.shape}, should be {dtype} {shape}")
+def _plain_dataset(source: Source, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> h5py.Dataset:
+    dataset = source.dataset(name)
+    with source.naming(name):
+        if dataset.shape != shape or dataset.dtype != dtype:
+            raise source.error(name, f"is {dataset.dtype} {dataset.shape}, should be {dtype} {shape}")
     return dataset
 
 
-def _unpack(images: h5py.Dataset, stream: IO[bytes]) -> tuple[list[float], list[float]]:
+def _unpack(source: Source, images: h5py.Dataset, stream: IO[bytes]) -> tuple[list[float], list[float]]:
     """Write the images as an .npy file of (N, 3, 64, 64); returns mean and deviation of each channel, 0 to 1.
 
     Written, not mapped: on a full disk a mapped file kills the process.
@@ -164,7 +150,7 @@ def _unpack(images: h5py.Dataset, stream: IO[bytes]) -> tuple[list[float], list[
     total, squares = np.zeros(3, np.int64), np.zeros(3, np.int64)  # exact: 480,000 x 64 x 64 x 255^2 < 2^47
     with bar(label="shapes3d", total=n, unit="images") as progress:
         for start in range(0, n, CHUNK):
-            with _damage_named(Path(images.file.filename)):
+            with source.naming("images"):
                 chunk = images[start : start + CHUNK]
             for channel in range(3):
                 counts = np.bincount(chunk[..., channel].ravel(), minlength=256)

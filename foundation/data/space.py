@@ -8,6 +8,7 @@ from pathlib import Path
 
 from foundation.data.resizing import resized_shape
 from foundation.errors import RatespikeError
+from foundation.memory import free_memory, size
 
 
 def check_disk(folder: Path, needed: int, what: str) -> None:
@@ -32,17 +33,3 @@ def check_memory(n: int, shape: tuple[int, int, int], image_size: int | None, wh
             f"{what}: {n:,} images of {side[0]} x {side[1]} pixels take {size(needed)} of memory, "
             f"{size(free)} are free; {hint}"
         )
-
-
-def free_memory() -> int:
-    """Bytes of the computer's memory that can still be had."""
-    import torch  # slow to import, and most of what is read is small
-
-    from foundation import devices
-
-    return devices.free_memory(torch.device("cpu"))
-
-
-def size(n_bytes: float) -> str:
-    """A number of bytes to read, in decimal units."""
-    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -11,12 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foundation.arrays import naming, read_arrays
 from foundation.errors import RatespikeError, UsageError
 from foundation.files import write_bytes
+from foundation.text import one_line
 
 KIND, FORMAT = "ratespike pictures of a local rule", 1
-DAMAGE = (OSError, ValueError, TypeError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, UsageError)
-"""What reading a file raises that is not as it should be; numpy's own, and zlib's as one of these."""
+MOST_BYTES = 2**30
+"""Of all weights and images, before they are packed: 130 million weights of each time."""
 
 Weights = tuple[NDArray[np.float32], ...]
 
@@ -107,18 +108,17 @@ def read_pictures(path: Path) -> list[Pictures]:
     Raises:
         RatespikeError: no such file, one of another kind or version, or damaged.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            found = {name: file[name] for name in file.files}
-        if (str(found.get("kind")), str(found.get("format"))) != (KIND, str(FORMAT)):
-            raise RatespikeError(f"{path}: not a file pictures.npz of `ratespike deep hebbian` of this version")
-        return [_pictures(found)]
-    except FileNotFoundError:
-        raise RatespikeError(f"{path}: no such file") from None
-    except DAMAGE as error:
-        raise RatespikeError(
-            f"{path}: damaged, or not a file pictures.npz of `ratespike deep hebbian` ({error})"
-        ) from None
+    what = "pictures.npz of `ratespike deep hebbian`"
+    found = read_arrays(path, "pictures of a local rule", MOST_BYTES, "iufU")
+    if (kind := found.get("kind")) is None or str(kind) != KIND:
+        raise RatespikeError(f"{path}: is a .npz file of something else, not {what}")
+    if str(found.get("format")) != str(FORMAT):
+        raise RatespikeError(f"{path}: is of format {one_line(found.get('format'))} of {what}; {FORMAT} can be read")
+    with naming(path, f"damaged, or not a file {what}"):
+        try:
+            return [_pictures(found)]
+        except UsageError as error:  # of the parts, which here come from the file
+            raise RatespikeError(f"{path}: damaged: {error}") from None
 
 
 def _pictures(found: dict[str, NDArray[Any]]) -> Pictures:

@@ -10,7 +10,7 @@ import pytest
 from bridge.config import ComparisonConfig
 from foundation.errors import UsageError
 from ratespike.demo_report import FIGURES, write_report
-from ratespike.demo_tour import DemoConfig, Tour, open_demo, take
+from ratespike.demo_tour import DemoConfig, Tour, check_demo, take
 from spiking.brian.running import code_generation
 
 SMALL = DemoConfig(
@@ -34,7 +34,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tour(out: Path) -> Tour:
-    open_demo(out, SMALL)
+    check_demo(out, SMALL, force=False)
     with code_generation("numpy"):
         result = take(SMALL, out)
     write_report(result, out)
@@ -66,7 +66,7 @@ def test_both_simulators_ran_the_same_network(tour):
 def test_a_second_call_goes_on_from_the_trained_networks(tour, out):
     before = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/metrics.jsonl")}
     assert len(before) == 4
-    open_demo(out, SMALL)
+    check_demo(out, SMALL, force=False)
     with code_generation("numpy"):
         again = take(SMALL, out)
     assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -77,4 +77,4 @@ def test_a_second_call_goes_on_from_the_trained_networks(tour, out):
 
 def test_a_demo_with_other_settings_is_refused(tour, out):
     with pytest.raises(UsageError, match="holds a demo with another choice of epochs"):
-        open_demo(out, replace(SMALL, epochs=5))
+        check_demo(out, replace(SMALL, epochs=5), force=False)

@@ -135,6 +135,48 @@ def test_a_damaged_file_is_refused(saved: tuple[Path, IFNetwork], damage: str) -
     assert_refused(saved[0])
 
 
+def test_nothing_is_followed_out_of_the_file(saved: tuple[Path, IFNetwork], tmp_path: Path) -> None:
+    path, _ = saved
+    (tmp_path / "secret").write_bytes(bytes(range(240)) * 8)
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["bias"] = np.ones(3)
+    with h5py.File(path) as file:
+        shape = file["layers/0/bias"].shape
+    good = path.read_bytes()
+
+    def external(file: Any) -> None:
+        file.create_dataset("layers/0/bias", shape, "f8", external=[(str(tmp_path / "secret"), 0, 8 * shape[0])])
+
+    def link(file: Any) -> None:
+        file["layers/0/bias"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "bias")
+
+    for change, said in ((external, "is stored in another file"), (link, "is a link out of the file")):
+        path.write_bytes(good)
+        with h5py.File(path, "a") as file:
+            del file["layers/0/bias"]
+            change(file)
+        with pytest.raises(RatespikeError, match=f"layers/0/bias: {said}"):
+            load(path)
+
+
+@pytest.mark.parametrize("name", ["../../etc/x", "a\x1b[2J", "", "x" * 1000, "..", 'a\nimport os  # """'])
+def test_names_that_are_none_are_refused(saved: tuple[Path, IFNetwork], name: str) -> None:
+    with h5py.File(saved[0], "a") as file:
+        file["layers/0"].attrs["name"] = name
+    assert_refused(saved[0])
+
+
+def test_wrong_kinds_of_file_are_called_that(saved: tuple[Path, IFNetwork]) -> None:
+    with h5py.File(saved[0], "a") as file:
+        file.attrs["kind"] = "ratespike network runs"
+    with pytest.raises(RatespikeError, match="is a file of ratespike network runs, not a file of ratespike integrate"):
+        load(saved[0])
+    with h5py.File(saved[0], "a") as file:
+        file.attrs.update(kind="ratespike integrate-and-fire network", format=1)
+    with pytest.raises(RatespikeError, match=r"of this version of ratespike \(its format is 1, not 2\)"):
+        load(saved[0])
+
+
 def test_any_broken_bytes_are_refused_or_harmless(saved: tuple[Path, IFNetwork], rng: np.random.Generator) -> None:
     content = np.frombuffer(saved[0].read_bytes(), np.uint8)
     messages = []

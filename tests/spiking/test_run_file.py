@@ -282,7 +282,36 @@ def test_a_config_that_is_none_is_refused(path) -> None:
 def test_steps_without_units_are_refused(path) -> None:
     with h5py.File(path, "a") as file:
         file["networks/0/spikes/exc/unit"].resize(10, axis=0)
-    refused(path, "spikes of exc: steps and units do not match")
+    refused(path, "spikes/exc: steps and units do not match")
+
+
+def test_nothing_is_followed_out_of_the_file(path, tmp_path) -> None:
+    (tmp_path / "secret").write_bytes(bytes(10_000))
+    with h5py.File(path, "a") as file:
+        size = file["networks/0/wiring/ext/pre"].size
+        del file["networks/0/wiring/ext/pre"]
+        stored = [(str(tmp_path / "secret"), 0, 8 * size)]
+        file["networks/0/wiring/ext"].create_dataset("pre", (size,), "i8", external=stored)
+    refused(path, "wiring/ext/pre: is stored in another file")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("wiring/ext/post", lambda values: values + 1000, "wiring/ext: damaged"),
+        ("weights/ext", lambda values: values * np.nan, "should be finite"),
+        ("rates/time", lambda values: values * 2, "steps: damaged"),
+        ("rates/exc", lambda values: values[:-1], "rates: damaged"),
+        ("spikes/exc/unit", lambda values: values + 1000, "steps and units do not match"),
+        ("spikes/exc/step", lambda values: values[::-1], "should have steps that ascend"),
+    ],
+)
+def test_parts_that_do_not_go_with_each_other_are_refused(path, name, change, said) -> None:
+    with h5py.File(path, "a") as file:
+        values = file[f"networks/0/{name}"][()]
+        del file[f"networks/0/{name}"]
+        file[f"networks/0/{name}"] = change(values)
+    refused(path, said)
 
 
 def test_files_cut_short_are_refused(path) -> None:

@@ -171,9 +171,9 @@ def test_rates_of_either_format(tmp_path: Path) -> None:
             {"rates": np.array([[1.0, np.nan]])},
             "population 0, sample 1: nan Hz; rates should be finite and not negative",
         ),
-        ({"rates": np.ones((1, 2), bool)}, "rates should be plain numbers, is of type bool"),
-        ({"rates": np.ones((1, 2), complex)}, "rates should be plain numbers, is of type complex128"),
-        ({"rates": np.array([["a"]])}, "rates should be plain numbers, is of type <U1"),
+        ({"rates": np.ones((1, 2), bool)}, "rates: should be plain numbers, is of type bool"),
+        ({"rates": np.ones((1, 2), complex)}, "rates: should be plain numbers, is of type complex128"),
+        ({"rates": np.array([["a"]])}, "rates: should be plain numbers, is of type <U1"),
         ({"Rates": np.ones((1, 2))}, "holds 'Rates'; should hold 'rates' and, if you like, 'interval'"),
         ({"interval": np.ones(())}, "holds no array 'rates'; should hold 'rates' and, if you like, 'interval'"),
         ({"rates": np.ones((1, 2)), "interval": np.ones(2)}, "interval should be one positive number in s, is [1. 1.]"),
@@ -181,7 +181,7 @@ def test_rates_of_either_format(tmp_path: Path) -> None:
             {"rates": np.ones((1, 2)), "interval": np.array(-1.0)},
             "interval should be one positive number in s, is -1.0",
         ),
-        ({"rates": np.ones((1, 2)), "interval": np.array("x")}, "interval should be plain numbers, is of type <U1"),
+        ({"rates": np.ones((1, 2)), "interval": np.array("x")}, "interval: should be plain numbers, is of type <U1"),
     ],
 )
 def test_a_file_of_something_else_is_refused(
@@ -204,7 +204,9 @@ def test_damaged_files_are_refused_in_one_line(name: str, tmp_path: Path) -> Non
     damaged += [b"5 6 7\n", content[:20] + b"\xff" * 30 + content[50:], b"PK\x03\x04 and so on", b"\x80\x04K\x05."]
     for broken in damaged:
         path.write_bytes(broken)
-        with pytest.raises(RatespikeError, match=r"not a whole \.npy or \.npz file of numbers") as error:
+        with pytest.raises(
+            RatespikeError, match=r"not a whole (\.npy or \.npz file of numbers|array)|declares"
+        ) as error:
             load_rates(path)
         assert "\n" not in str(error.value)
         assert len(str(error.value)) < len(str(path)) + 160
@@ -212,8 +214,8 @@ def test_damaged_files_are_refused_in_one_line(name: str, tmp_path: Path) -> Non
 
 def test_pickles_folders_and_nothing_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "objects.npy", np.array([{"a": 1}], object), allow_pickle=True)
-    for name in ("objects.npy", ""):
-        with pytest.raises(RatespikeError, match=r"not a whole \.npy or \.npz file of numbers"):
+    for name, said in (("objects.npy", "should be plain numbers, is of type object"), ("", "is a folder, not a file")):
+        with pytest.raises(RatespikeError, match=said):
             load_rates(tmp_path / name)
     with pytest.raises(RatespikeError, match=r"none\.npy: no such file"):
         load_rates(tmp_path / "none.npy")

@@ -25,7 +25,7 @@ from bridge.files.auryn import (
 from bridge.files.edges import Edges
 from foundation.errors import RatespikeError, UsageError
 from spiking.stimuli import RateTrace, SpikeEvents, draw_spikes
-from tests.bridge.files.damage import EDITS, edited, refused
+from tests.faults.damage import EDITS, edited, refused
 
 DT = 1e-4
 listed: Any = Edges  # lists do as well as arrays
@@ -271,7 +271,7 @@ READERS = {"wmat": read_wmat, "ras": lambda path: read_ras(path, dt=DT), "rate":
 @pytest.mark.parametrize("kind", READERS)
 def test_a_file_that_is_not_there_or_a_folder_is_refused(tmp_path, kind) -> None:
     assert refused(READERS[kind], tmp_path / "none") == "no such file"
-    assert refused(READERS[kind], tmp_path) == "is not a plain file"
+    assert refused(READERS[kind], tmp_path) == "is a folder, not a file"
 
 
 @pytest.mark.parametrize("kind", READERS)

@@ -24,7 +24,7 @@ from bridge.files.sonata_network import (
 )
 from foundation.errors import UsageError
 from spiking.stimuli import RateTrace, SpikeEvents, draw_spikes
-from tests.bridge.files.damage import EDITS, edited, refused
+from tests.faults.damage import EDITS, edited, refused
 
 DT = 1e-4
 listed: Any = Edges  # lists do as well as arrays

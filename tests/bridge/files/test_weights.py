@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bridge.files.weights import read_units, read_weights, write_weights
 from foundation.errors import UsageError
-from tests.bridge.files.damage import EDITS, edited, refused
+from tests.faults.damage import EDITS, edited, refused
 
 FAST = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SUFFIXES = ("npz", "h5", "hdf5")

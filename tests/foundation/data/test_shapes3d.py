@@ -95,7 +95,7 @@ def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
     content = official(tmp_path).read_bytes()
     for wrong in (b"", b"no HDF5", content[: len(content) // 2]):
         path.write_bytes(wrong)
-        assert complaint(tmp_path).startswith(f"{path}: damaged, or not 3dshapes.h5 (")
+        assert complaint(tmp_path).startswith(f"{path}: damaged, or not a file of 3dshapes.h5 (")
 
 
 def test_damage_that_shows_late_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +106,7 @@ def test_damage_that_shows_late_leaves_nothing(tmp_path: Path, monkeypatch: pyte
     with path.open("r+b") as stream:
         stream.seek(chunk.byte_offset)
         stream.write(bytes(chunk.size))
-    assert complaint(tmp_path).startswith(f"{path}: damaged, or not 3dshapes.h5 (")
+    assert complaint(tmp_path).startswith(f"{path}: images: cannot be read (")
 
 
 def test_other_contents_are_refused(tmp_path: Path) -> None:
@@ -114,10 +114,10 @@ def test_other_contents_are_refused(tmp_path: Path) -> None:
         path = official(tmp_path, images, labels)
         return complaint(tmp_path).removeprefix(f"{path}: ")
 
-    assert said(IMAGES[1:]) == f"images is uint8 (143, 64, 64, 3), should be uint8 ({N}, 64, 64, 3)"
-    assert said(IMAGES.transpose(0, 3, 1, 2)).startswith("images is uint8 (144, 3, 64, 64), should be")
-    assert said(IMAGES.astype(np.int16)).startswith("images is int16")
-    assert said(labels=LABELS.astype(np.float32)).startswith("labels is float32")
+    assert said(IMAGES[1:]) == f"images: is uint8 (143, 64, 64, 3), should be uint8 ({N}, 64, 64, 3)"
+    assert said(IMAGES.transpose(0, 3, 1, 2)).startswith("images: is uint8 (144, 3, 64, 64), should be")
+    assert said(IMAGES.astype(np.int16)).startswith("images: declares 3,538,944 bytes, should be 1,769,472 at most")
+    assert said(labels=LABELS.astype(np.float32)).startswith("labels: is float32")
     slowest_last = np.array([row[::-1] for row in itertools.product(*VALUES[::-1])])
     off, unknown = LABELS.copy(), LABELS.copy()
     off[77, 3] += 0.01
@@ -155,10 +155,14 @@ def test_nothing_outside_the_file_is_opened(tmp_path: Path) -> None:
     def group(file: h5py.File) -> None:
         file.create_group("images")
 
-    for make in (external_link, soft_link):
-        assert replaced(make) == "images should be a dataset in the file, is missing or a link"
-    for make in (external_data, virtual, group):
-        assert replaced(make) == "images should be a dataset whose data are in the file"
+    for make, said in (
+        (external_link, "/images: is a link out of the file; should lie in the file itself"),
+        (soft_link, "images: is float64 (144, 6), should be uint8 (144, 64, 64, 3)"),
+        (external_data, "images: is stored in another file; should lie in this one"),
+        (virtual, "images: is virtual, made of other datasets; should lie in this file"),
+        (group, "images: should be a dataset"),
+    ):
+        assert replaced(make) == said
 
 
 def test_a_disk_that_is_too_small_is_noticed_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,10 @@ def test_a_damaged_file_is_refused_and_executes_nothing(tmp_path):
     whole = path.read_bytes()
     for damaged in (b"", whole[:-30], whole[:200], b"PK" + whole[2:100], whole.replace(b"labels", b"label_")):
         path.write_bytes(damaged)
-        with pytest.raises(RatespikeError, match=r"pictures\.npz: damaged|pictures\.npz: not a file"):
+        with pytest.raises(
+            RatespikeError,
+            match=r"pictures\.npz: (damaged|not a whole|is a \.npz file of something else|declares|\w+: not a whole)",
+        ):
             read_pictures(path)
     np.savez(path, kind=np.array([{"an": "object"}], object))
     with pytest.raises(RatespikeError, match="damaged"):

@@ -1,23 +1,31 @@
-"""Reading HDF5 files that anybody may have written: nothing is followed out of the file, nothing is executed, and
-nothing is read that is larger than the file can hold. Every error is one line that names the file and the node.
+"""Reading HDF5 files that anybody may have written, ours too: nothing is followed out of the file, nothing is executed,
+and nothing is read that is larger than the file can hold. Every error is one line that names the file and the node.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.files.texts import ELEMENT, MOST_TEXT, MOST_TEXTS, attribute_element, heap_texts
 from foundation.errors import RatespikeError
+from foundation.files import check_file
+from foundation.hdf5_texts import ELEMENT, MOST_TEXT, MOST_TEXTS, attribute_elements, heap_texts
+from foundation.memory import check_fits
+from foundation.text import check_text, one_line
+
+Number = TypeVar("Number", int, float)
+
+CHECKED: dict[str, Any] = {"fletcher32": True}
+"""Options of a dataset that make damage noticed when it is read."""
 
 MOST_BYTES = 4 * 2**30
 """Of one dataset, unpacked."""
@@ -31,18 +39,6 @@ FILTERS = (*COMPRESSORS, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32)
 """Those that HDF5 and h5py bring with them; any other would load a plugin."""
 
 
-def one_line(value: object, most: int = 160) -> str:
-    """What an error or a text from a file says, in one printable line."""
-    text = "".join(c if c.isprintable() else "?" for c in " ".join(str(value).split())) or type(value).__name__
-    return text if len(text) <= most else f"{text[: most - 3]}..."
-
-
-def check_file(path: Path) -> None:
-    """Make sure that there is a plain file. Raises `RatespikeError`."""
-    if not path.is_file():
-        raise RatespikeError(f"{path}: " + ("is not a plain file" if path.exists() else "no such file"))
-
-
 @contextmanager
 def opened(path: Path, kind: str) -> Iterator[Source]:
     """Open an HDF5 file of that kind ("SONATA spikes"); whatever is wrong with it is one line.
@@ -50,15 +46,86 @@ def opened(path: Path, kind: str) -> Iterator[Source]:
     Raises:
         RatespikeError: no such file, not HDF5, damaged, or what the block finds wrong with it.
     """
-    check_file(path)
     try:
-        with h5py.File(path, "r") as file:
-            yield Source(path, file)
+        with source_of(path, kind) as source:
+            yield source
     except RatespikeError as error:
         text = str(error)  # of a check of values (status 2), which here come from the file (status 1)
         raise RatespikeError(text if text.startswith(f"{path}: ") else f"{path}: {text}") from None
+    except MemoryError:
+        raise
     except Exception as error:  # a damaged file makes h5py raise errors of a dozen kinds, not all of them documented
         raise RatespikeError(f"{path}: damaged, or not a file of {kind} ({one_line(error)})") from None
+
+
+@contextmanager
+def source_of(path: Path, kind: str, most: int = MOST_BYTES) -> Iterator[Source]:
+    """As `opened`, but what the block raises itself is left as it is; its datasets have `most` bytes, unpacked."""
+    check_file(path)
+    with ExitStack() as stack:
+        try:
+            if not h5py.is_hdf5(path):
+                raise OSError("no whole HDF5 file")
+            file = stack.enter_context(h5py.File(path, "r"))
+        except Exception as error:  # see `opened`
+            raise RatespikeError(f"{path}: damaged, or not a file of {kind} ({one_line(error)})") from None
+        yield Source(path, file, most)
+
+
+@contextmanager
+def opened_as(path: Path, kind: str, version: int) -> Iterator[Source]:
+    """As `opened`, for a file of ours, which says of which kind and version it is.
+
+    Raises:
+        RatespikeError: as `opened`, or it is of another kind or version.
+    """
+    with source_of(path, kind) as source:
+        with _damage(path, kind):
+            held, number = source.attribute("/", "kind"), source.attribute("/", "format")
+        if not isinstance(held, str) or held != kind:
+            other = f"a file of {one_line(held)}" if isinstance(held, str) else "an HDF5 file of another program"
+            raise RatespikeError(f"{path}: is {other}, not a file of {kind}")
+        if not isinstance(number, int) or number != version:
+            form = f"its format is {one_line(number)}, not {version}"
+            raise RatespikeError(f"{path}: not a file of {kind} of this version of ratespike ({form})")
+        with _damage(path, kind):
+            yield source
+
+
+@contextmanager
+def _damage(path: Path, kind: str) -> Iterator[None]:
+    """What is wrong with the content of a file of ours, as one line that says that it is damaged."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # see `opened`
+        reason = one_line(error).removeprefix(f"{path}: ")
+        raise RatespikeError(f"{path}: damaged, or not a file of {kind} ({reason})") from None
+
+
+def kind_of(path: Path) -> str:
+    """The kind that an HDF5 file of ours says it is; "" for any other file.
+
+    Raises:
+        RatespikeError: no such file.
+    """
+    return _asked(path, lambda source: source.attribute("/", "kind")) or ""
+
+
+def has_node(path: Path, name: str) -> bool:
+    """Whether a file is HDF5 and has that node. Raises `RatespikeError`: no such file."""
+    return _asked(path, lambda source: name if source.has(name) else None) == name
+
+
+def _asked(path: Path, question: Callable[[Source], Any]) -> str | None:
+    check_file(path)
+    try:
+        with opened(path, "any kind") as source:
+            answer = question(source)
+    except RatespikeError:  # not HDF5, or damaged, and its reader will say so
+        return None
+    return answer if isinstance(answer, str) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +137,7 @@ class Source:
 
     path: Path
     file: h5py.File
+    most: int = MOST_BYTES
 
     def error(self, name: str, what: str) -> RatespikeError:
         """The error that says what is wrong with a node."""
@@ -77,7 +145,7 @@ class Source:
 
     def has(self, name: str) -> bool:
         """Whether there is such a node; a link that leads out of the file is an error, not an absence."""
-        with self._naming(name):
+        with self.naming(name):
             return self._find(name) is not None
 
     def group(self, name: str) -> h5py.Group:
@@ -94,8 +162,15 @@ class Source:
     def names(self, name: str) -> list[str]:
         """The names of what a group holds, sorted."""
         group = self.group(name)
-        with self._naming(name):
-            return sorted(str(child) for child in group)
+        with self.naming(name):
+            names = sorted(str(child) for child in group)
+            for child in names:
+                check_text(child)
+            return names
+
+    def numbered(self, name: str) -> list[str]:
+        """The paths of what a group holds under the names 0, 1, ..., in that order."""
+        return [f"{name}/{number}" for number in range(len(self.names(name)))]
 
     def datasets(self, name: str = "") -> Iterator[str]:
         """The paths of all datasets below a group, in the order of their names; each group is entered once.
@@ -107,7 +182,7 @@ class Source:
 
     def _below(self, name: str, entered: set[int]) -> Iterator[str]:
         group = self.group(name or "/")
-        with self._naming(name):
+        with self.naming(name):
             place = int(h5py.h5o.get_info(group.id).addr)
         if place in entered:
             raise self.error(name, "is a group that lies in several places, perhaps in itself")
@@ -124,7 +199,7 @@ class Source:
         node = self._node(name)
         if not isinstance(node, h5py.Dataset):
             raise self.error(name, "should be a dataset")
-        with self._naming(name):
+        with self.naming(name):
             self._check_storage(name, node)
         return node
 
@@ -141,7 +216,7 @@ class Source:
             kinds: of numbers, as numpy's dtype.kind has them; "iu" for whole numbers.
         """
         dataset = self.dataset(name)
-        with self._naming(name):
+        with self.naming(name):
             kind = dataset.id.get_type()
             if kind.get_class() not in NUMBERS or kind.get_size() > 8 or kind.dtype.kind not in kinds:
                 wanted = "plain numbers" if "f" in kinds else "whole numbers"
@@ -149,6 +224,7 @@ class Source:
             if dataset.ndim != dims if dims is not None else dataset.ndim > MOST_DIMENSIONS:
                 wanted = f"at most {MOST_DIMENSIONS}" if dims is None else str(dims)
                 raise self.error(name, f"should have {wanted} dimension(s), has shape {dataset.shape}")
+            check_fits(dataset.size * kind.get_size(), name)
             return np.asarray(dataset[()], kind.dtype.newbyteorder("="))
 
     def text(self, name: str) -> str:
@@ -158,7 +234,7 @@ class Source:
     def texts(self, name: str, dims: int = 1) -> NDArray[np.object_]:
         """A dataset of texts with that many dimensions, in its shape."""
         dataset = self.dataset(name)
-        with self._naming(name):
+        with self.naming(name):
             if dataset.ndim != dims or dataset.id.get_type().get_class() != h5py.h5t.STRING:
                 wanted = f"{dims} dimension(s) of texts" if dims else "a text"
                 raise self.error(name, f"should be {wanted}, is of another type, or of shape {dataset.shape}")
@@ -176,7 +252,7 @@ class Source:
         node = self._node(name)
         attributes = node.attrs
         where = f"{name}, attribute {key}"
-        with self._naming(where):
+        with self.naming(where):
             if key not in attributes:
                 return None
             held = attributes.get_id(key)
@@ -193,12 +269,55 @@ class Source:
                 return self._texts(node, held)[0]
         raise self.error(where, "should be a number or a text, is of another type")
 
+    def said(self, name: str, key: str) -> str:
+        """An attribute that is a text, and must be there."""
+        value = self.attribute(name, key)
+        if not isinstance(value, str):
+            raise self.error(f"{name}, attribute {key}", "should be a text" + " and is missing" * (value is None))
+        return value
+
+    def number(self, name: str, key: str, kind: type[Number]) -> Number:
+        """An attribute that is a finite number, whole for `int`, and must be there."""
+        value = self.attribute(name, key)
+        if not isinstance(value, int | kind) or isinstance(value, bool) or not math.isfinite(value):
+            raise self.error(f"{name}, attribute {key}", f"should be a number, is {one_line(value)}")
+        return kind(value)
+
+    def whole_numbers(self, name: str, key: str) -> tuple[int, ...]:
+        """An attribute that is a list of whole numbers, and must be there."""
+        value = self.attribute(name, key)
+        if not isinstance(value, np.ndarray) or value.ndim != 1 or (value.size and value.dtype.kind not in "iu"):
+            raise self.error(f"{name}, attribute {key}", f"should be whole numbers, is {one_line(value)}")
+        return tuple(int(n) for n in value)
+
+    def listed(self, name: str, key: str) -> tuple[str, ...]:
+        """An attribute that is a list of texts, perhaps an empty one, and must be there."""
+        node, where = self._node(name), f"{name}, attribute {key}"
+        with self.naming(where):
+            held = node.attrs.get_id(key)
+            if held.shape == (0,):
+                return ()
+            if held.shape is not None and len(held.shape) == 1 and held.get_type().get_class() == h5py.h5t.STRING:
+                if math.prod(held.shape) * held.get_type().get_size() > MOST_TEXT:
+                    raise ValueError(f"should be small, has shape {held.shape}")
+                return tuple(self._texts(node, held))
+        raise self.error(where, "should be a list of texts, is of another type")
+
+    def attributes(self, name: str) -> list[str]:
+        """The names of the attributes of a node."""
+        node = self._node(name)
+        with self.naming(name):
+            names = [str(key) for key in node.attrs]
+            for key in names:
+                check_text(key)
+            return names
+
     @contextmanager
-    def _naming(self, name: str) -> Iterator[None]:
+    def naming(self, name: str) -> Iterator[None]:
         """Errors of HDF5 as one that names the node."""
         try:
             yield
-        except RatespikeError:
+        except (RatespikeError, MemoryError):
             raise
         except Exception as error:  # see `opened`
             raise self.error(name, f"cannot be read ({one_line(error)})") from None
@@ -207,11 +326,15 @@ class Source:
         """The texts of a dataset, or of an attribute of one."""
         kind = (held or node.id).get_type()
         if kind.is_variable_str():
-            return self._variable_texts(node, held)
-        if kind.get_size() > MOST_TEXT:
+            texts = self._variable_texts(node, held)
+        elif kind.get_size() > MOST_TEXT:
             raise ValueError(f"a text of {kind.get_size():,} bytes, at most {MOST_TEXT:,} can be read")
-        value = np.asarray(node[()] if held is None else node.attrs[held.name.decode()])
-        return [bytes(text).rstrip(b"\0").decode() for text in value.ravel().tolist()]
+        else:
+            value = np.asarray(node[()] if held is None else node.attrs[held.name.decode()])
+            texts = [bytes(text).rstrip(b"\0").decode() for text in value.ravel().tolist()]
+        for text in texts:
+            check_text(text)
+        return texts
 
     def _variable_texts(self, node: h5py.Group | h5py.Dataset, held: h5py.h5a.AttrID | None) -> list[str]:
         made = self.file.id.get_create_plist()
@@ -219,9 +342,8 @@ class Source:
             raise ValueError("texts of variable length need a file with 64-bit addresses and no user block")
         with self.path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
             if held is not None:
-                return heap_texts(
-                    content, attribute_element(content, h5py.h5o.get_info(node.id).addr, held.name.decode())
-                )
+                header, count = h5py.h5o.get_info(node.id).addr, math.prod(held.shape)
+                return heap_texts(content, attribute_elements(content, header, held.name.decode(), count))
             if node.size == 0:
                 return []
             place = node.id.get_offset()
@@ -230,7 +352,7 @@ class Source:
             return heap_texts(content, content[place : place + node.size * ELEMENT.size])
 
     def _node(self, name: str) -> h5py.Group | h5py.Dataset:
-        with self._naming(name):
+        with self.naming(name):
             node = self._find(name)
         if node is None:
             raise self.error(name, "is missing")
@@ -272,8 +394,8 @@ class Source:
         whole = math.prod(dataset.shape) * itemsize
         stored = min(int(dataset.id.get_storage_size()), self.path.stat().st_size)
         chunk = math.prod(dataset.chunks or (0,)) * itemsize
-        if whole > MOST_BYTES or (whole and chunk > MOST_BYTES):
-            raise self.error(name, f"declares {max(whole, chunk):,} bytes, should be {MOST_BYTES:,} at most")
+        if whole > self.most or (whole and chunk > self.most):
+            raise self.error(name, f"declares {max(whole, chunk):,} bytes, should be {self.most:,} at most")
         packed = bool(set(filters) & set(COMPRESSORS))
         if whole and (max(whole, chunk) if packed else whole) > stored * (MOST_RATIO if packed else 1):
             raise self.error(name, f"declares {max(whole, chunk):,} bytes and stores {stored:,}")

@@ -61,8 +61,8 @@ def _objects(content: Content, address: int) -> dict[int, tuple[int, int]]:
     return objects
 
 
-def attribute_element(content: Content, address: int, name: str) -> bytes:
-    """The element of an attribute that is one text, from the header of its object. Raises ValueError if there is none.
+def attribute_elements(content: Content, address: int, name: str, count: int) -> bytes:
+    """The elements of an attribute of `count` texts, from the header of its object. Raises ValueError without it.
 
     Only attributes in the header itself are found; HDF5 puts them elsewhere when there are many, if it is asked to.
     """
@@ -73,9 +73,9 @@ def attribute_element(content: Content, address: int, name: str) -> bytes:
         start = 9 if version == 3 else 8
         lengths = [-(-size // 8) * 8 for size in sizes] if version == 1 else sizes
         if body[start : start + sizes[0]].rstrip(b"\0") == name.encode():
-            element = body[start + sum(lengths) :][: ELEMENT.size]
-            if len(element) == ELEMENT.size:
-                return element
+            elements = body[start + sum(lengths) :][: count * ELEMENT.size]
+            if len(elements) == count * ELEMENT.size:
+                return elements
     raise ValueError("not in the header of its object")
 
 

@@ -1,0 +1,31 @@
+"""Is there memory for what is about to be read?"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from foundation.errors import RatespikeError
+
+SMALL = 2**26
+"""Bytes, for which nobody asks."""
+
+
+def free_memory() -> int:
+    """Bytes of the computer's memory that can still be had; what the kernel could free counts, too."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def check_fits(needed: int, what: str) -> None:
+    """Raise `RatespikeError` if so many bytes for `what` are more than there are."""
+    if needed > SMALL and needed > (free := free_memory()):
+        raise RatespikeError(f"{what}: takes {size(needed)} of memory, {size(free)} are free")
+
+
+def size(n_bytes: float) -> str:
+    """A number of bytes to read, in decimal units."""
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"
