@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,7 +24,8 @@ from foundation.stopping import stop_requests
 from ratenets import run_folder
 from ratenets.distributed import anywhere, rank, ranks
 from ratenets.run_config import RunConfig
-from ratenets.run_folder import CHECKPOINT, METRICS, State
+from ratenets.run_folder import CHECKPOINT, METRICS, TENSORBOARD, State
+from ratenets.scalars import scalar_writer
 
 BETWEEN_CHECKPOINTS = 5.0
 """Seconds at least; on a GPU an epoch may be over sooner than a checkpoint is written."""
@@ -91,7 +92,7 @@ def _train(
     done = state.epoch * learner.steps_per_epoch + state.index
     total = min(config.epochs * learner.steps_per_epoch, config.max_steps or 2**62)
     with (
-        _writer(folder, done if resume else None) as write_scalar,
+        _writer(folder, done + 1 if resume else None) as write_scalar,
         stop_requests(listen=listen) as stopped,
         _no_subnormals(),
         bar(label=label, total=total, unit="step", initial=done, disable=rank() > 0) as progress,
@@ -211,13 +212,8 @@ def _means(state: State) -> dict[str, float]:
     return means
 
 
-@contextmanager
-def _writer(folder: Path | None, step: int | None) -> Iterator[Callable[[str, float, int], None]]:
+def _writer(folder: Path | None, step: int | None) -> AbstractContextManager[Callable[[str, float, int], None]]:
     """TensorBoard's scalars; what was written after the checkpoint is purged by the step."""
     if folder is None:
-        yield lambda name, value, at: None
-        return
-    from torch.utils.tensorboard import SummaryWriter
-
-    with SummaryWriter(str(folder / "tensorboard"), purge_step=None if step is None else step + 1) as writer:
-        yield lambda name, value, at: writer.add_scalar(name, value, at)
+        return nullcontext(lambda name, value, at: None)
+    return scalar_writer(folder / TENSORBOARD, step)
