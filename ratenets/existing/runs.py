@@ -22,7 +22,7 @@ ORIGIN = "origin.json"
 """In the run's folder: where its weights come from, and their names there and here."""
 
 
-def import_run(path: Path, config: LPLConfig, folder: Path, root: Path | None = None) -> Loaded:
+def import_run(path: Path, config: LPLConfig, folder: Path, root: Path | None = None, *, prefix: str = "") -> Loaded:
     """Make a run of no epochs in `folder` that has the weights in the file `path`.
 
     Args:
@@ -30,6 +30,7 @@ def import_run(path: Path, config: LPLConfig, folder: Path, root: Path | None = 
         config: of the run: its dataset, its encoder.
         folder: new, or empty.
         root: of the datasets.
+        prefix: as `load_existing` takes it.
 
     Raises:
         UsageError: the folder is not free, or the weights are of another encoder; nothing is written then.
@@ -37,7 +38,7 @@ def import_run(path: Path, config: LPLConfig, folder: Path, root: Path | None = 
     """
     shape, classes = _images(config, root)
     network = build_network(config, shape, classes)
-    loaded = load_existing(path, network.encoder, config.encoder.kind)
+    loaded = load_existing(path, network.encoder, config.encoder.kind, prefix)
     open_run(folder, config, resume=False)
     learner = SimpleNamespace(network=network, optimizer=optimizer(config, network))
     save(folder, cast("Learner", learner), State())
