@@ -6,8 +6,9 @@ What there is to move is one of three things: a converted network (`spiking.netw
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from bridge.files import auryn, sonata, sonata_network
 from bridge.files.edges import Edges
 from bridge.files.events import times_of
-from bridge.files.script import write_script
+from bridge.files.script import script_files, write_script
 from bridge.files.weights import read_weights, write_weights
 from foundation.errors import UsageError
 from foundation.files import claim_folder, write_text
@@ -28,8 +29,20 @@ from spiking.run_file import read_configs, read_networks
 from spiking.stimuli import SpikeEvents
 from spiking.synapses import Array, Conv, Dense, Gain, Map, Synapses, explicit
 
+MOST_WORD = 100  # letters
 MARKER = "README.txt"
 """In a folder that was exported: what is in it."""
+
+
+def files_of(form: str, out: Path) -> tuple[Path, ...]:
+    """The files that an export in a format writes beside others in a folder; none for a folder of its own.
+
+    Raises:
+        UsageError: `out` has a suffix that the format has not.
+    """
+    if form in ("sonata", "auryn"):
+        return ()
+    return script_files(out) if form == "brian2" else (out,)
 
 
 # --- converted networks -----------------------------------------------------------------------------------------------
@@ -37,7 +50,7 @@ def export_network(file: NetworkFile, form: str, out: Path, *, images: Array, st
     """Write a converted network.
 
     npz: weights and biases by layer, one file (.npz or .h5). sonata: nodes and edges with their types, a folder.
-    auryn: one .wmat for each projection, a folder. brian2: a script (.py) with its data in a .h5 file beside it.
+    auryn: one .wmat for each projection, a folder. brian2: a script (.py) with its data in a .data.h5 file beside it.
 
     Args:
         file: the network.
@@ -129,26 +142,34 @@ def _names(network: IFNetwork) -> list[str]:
 
 def word(name: str) -> str:
     """A layer's name as a word: "layer 1, max-pool" is layer_1_max_pool."""
-    return re.sub(r"\W+", "_", name).strip("_") or "layer"
+    return re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")[:MOST_WORD] or "layer"
 
 
-def _population(network: IFNetwork, number: int) -> str:
-    if number == INPUT:
-        return "input"
-    return word((*network.layers, network.readout)[number].name)
+def _populations(network: IFNetwork) -> dict[int, str]:
+    """A word for the input and for every layer, each another: names of files, and of populations."""
+    found = {INPUT: "input"}
+    for number, layer in enumerate((*network.layers, network.readout)):
+        found[number] = _free(word(layer.name), found.values())
+    return found
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """The name, with a number if it is taken."""
+    names = chain([name], (f"{name}_{number}" for number in count(2)))
+    return next(each for each in names if each not in taken)
 
 
 def _sizes(network: IFNetwork) -> dict[str, int]:
-    numbers = range(INPUT, len(network.layers) + 1)
-    return {_population(network, n): int(np.prod(network.shape_of(n))) for n in numbers}
+    return {name: int(np.prod(network.shape_of(number))) for number, name in _populations(network).items()}
 
 
 def _projections(network: IFNetwork) -> dict[str, tuple[str, str, Edges]]:
     """Every projection by its name, synapse by synapse: source, target, synapses in units of the threshold."""
     check_size(network)
-    found = {}
+    found: dict[str, tuple[str, str, Edges]] = {}
+    names = _populations(network)
     for number, layer in enumerate((*network.layers, network.readout)):
-        target, size = _population(network, number), int(np.prod(network.shapes[number]))
+        target, size = names[number], int(np.prod(network.shapes[number]))
         for place, source in enumerate(network.sources(number)):
             shape = network.shape_of(source)
             if isinstance(layer, MaxPool):
@@ -157,9 +178,9 @@ def _projections(network: IFNetwork) -> dict[str, tuple[str, str, Edges]]:
                 synapses = synapses._replace(weight=np.ones(len(synapses.pre)))
             else:
                 synapses = explicit(layer.projections[place].maps, shape)
-            below = _population(network, source)
+            below = names[source]
             edges = Edges(synapses.pre, synapses.post, synapses.weight, int(np.prod(shape)), size)
-            found[f"{below}_to_{target}"] = below, target, edges
+            found[_free(f"{below}_to_{target}", found.keys())] = below, target, edges
     return found
 
 

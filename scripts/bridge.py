@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bridge.conversion import ConversionConfig, convert_network
 from bridge.report import ConversionReport, simulate_and_report
 from bridge.runs import Trials, open_run, plain_trials, trials_of
-from foundation.errors import UsageError
+from foundation.errors import RatespikeError, UsageError
 from foundation.files import check_target, write_json
 from foundation.hdf5 import has_node, kind_of
 from foundation.seeds import numpy_generator
@@ -156,9 +156,16 @@ def _content(file: Path) -> NetworkFile:
 
 
 def _trials(content: NetworkFile, data: str | None, root: Path | None, device: str) -> Trials:
-    if "kind" in content.origin:
-        return trials_of(content.origin, data, root, device)
-    return plain_trials(data or "digits", root, content.network)
+    if "kind" not in content.origin:
+        return plain_trials(data or "digits", root, content.network)
+    trials = trials_of(content.origin, data, root, device)
+    outputs, needed = (
+        int(np.prod(content.network.shapes[-1])),
+        trials.classes * (int(trials.decoder.max(initial=0)) + 1),
+    )
+    if outputs % trials.classes or outputs < needed:
+        raise RatespikeError(f"the network has {outputs} outputs, the data of its run need {needed}")
+    return trials
 
 
 def _say(report: ConversionReport, data: str = "") -> None:

@@ -18,7 +18,6 @@ from spiking.network_file import NetworkFile, load_file
 
 from .options import device_option, root_option
 
-FOLDERS = ("sonata", "auryn")
 EXAMPLES = 10  # images that a script comes with
 
 
@@ -39,11 +38,12 @@ def export_command(file: Path, form: str, dt: float, steps: int, root: Path | No
     """Write the converted network, or the run of `ratespike spike network`, in INPUT in another format.
 
     nir holds networks that it can hold exactly (`bridge convert --reset zero --max-pooling average`). brian2 is a
-    script that needs brian2, numpy and h5py alone.
+    script that needs brian2, numpy and h5py alone; its synapses are in a file beside it, net.data.h5 for net.py.
     """
     kind = kind_of(file)
-    if form not in FOLDERS:
-        check_target(out, file)
+    files = exchange.files_of(form, out)
+    for target in files:
+        check_target(target, file)
     if not kind:
         raise RatespikeError(f"{file}: neither a converted network nor a file of `ratespike spike network`")
     if kind != network_file.KIND:
@@ -58,7 +58,7 @@ def export_command(file: Path, form: str, dt: float, steps: int, root: Path | No
             raise UsageError(f"--steps: must be at least 1, got {steps}")
         images = _examples(content, root) if form == "brian2" else np.zeros(0)
         exchange.export_network(content, form, out, images=images, steps=steps)
-    click.echo(f"{out}: {form}, from {file}")
+    click.echo(f"{' and '.join(map(str, files)) or out}: {form}, from {file}")
 
 
 def _examples(content: NetworkFile, root: Path | None) -> np.ndarray:

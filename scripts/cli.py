@@ -10,6 +10,7 @@ from typing import NoReturn
 import click
 
 from foundation.errors import RatespikeError
+from foundation.text import one_line
 
 # Idle threads that spin, as OpenMP's do by default, stall everything where another program has the other cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -17,6 +18,7 @@ os.environ.setdefault(
     "KINETO_LOG_LEVEL", "99"
 )  # torch's profiler, which `benchmark butd` asks for memory, is talkative
 
+LONGEST = 2000  # characters of an error; the names of files may be long
 COMMANDS = {  # name: (module, what `--help` says)
     "demo": ("ratespike.demo", "The whole tour on bundled data, with a report at the end."),
     "data": ("ratespike.data", "List and get datasets in their official files."),
@@ -79,7 +81,7 @@ def main() -> None:
 
 
 def _fail(message: str, status: int, name: str = "ratespike") -> NoReturn:
-    click.echo(f"{name}: {' '.join(message.split())}", err=True)
+    click.echo(f"{name}: {one_line(message, LONGEST)}", err=True)
     sys.exit(status)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,8 @@ import torch
 from torch import Tensor
 
 from foundation.errors import RatespikeError
+from foundation.json_files import DAMAGE, parse_json
+from foundation.text import one_line
 from ratenets.butd.material import TaskImages
 from ratenets.butd.networks import ButdNetwork
 from ratenets.butd.results import RunResult, SubNetworks, compared, evaluations
@@ -44,6 +45,10 @@ def collect(folder: Path, material: TaskImages, device: str = "cpu") -> RunResul
     load_weights(folder, learner.network)
     if f"test/{names[0]}" not in lines[-1]:
         lines[-1] |= learner.measured()
+    try:
+        history = evaluations(lines, names)
+    except DAMAGE as error:
+        raise RatespikeError(f"{folder / METRICS}: damaged ({one_line(error)})") from None
     return RunResult(
         run=str(folder),
         name=config.name,
@@ -52,7 +57,7 @@ def collect(folder: Path, material: TaskImages, device: str = "cpu") -> RunResul
         epochs=done,
         tasks=names,
         settings=dataclasses.asdict(config),
-        history=evaluations(lines, names),
+        history=history,
         subnetworks=selected(learner.network, material.tasks) if config.guided else None,
     )
 
@@ -61,11 +66,11 @@ def _lines(path: Path, first: int = 1) -> list[dict[str, Any]]:
     """The metrics of every epoch from the first on; none, if there is no such file."""
     try:
         text = path.read_text(encoding="utf-8") if path.exists() else ""
-        lines = [json.loads(text)] if text and first == 0 else [json.loads(line) for line in text.splitlines()]
+        lines = [parse_json(text)] if text and first == 0 else [parse_json(line) for line in text.splitlines()]
         if [line["epoch"] for line in lines] != list(range(first, first + len(lines))):
             raise ValueError("epochs are missing")
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise RatespikeError(f"{path}: damaged ({error})") from None
+        raise RatespikeError(f"{path}: damaged ({one_line(error)})") from None
     return lines
 
 
