@@ -6,8 +6,10 @@ What there is to move is one of three things: a converted network (`spiking.netw
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +17,10 @@ import numpy as np
 from bridge.files import auryn, sonata, sonata_network
 from bridge.files.edges import Edges
 from bridge.files.events import times_of
-from bridge.files.script import write_script
+from bridge.files.script import script_files, write_script
 from bridge.files.weights import read_weights, write_weights
 from foundation.errors import UsageError
-from foundation.files import claim_folder, write_text
+from foundation.files import claim_folder, is_part, whole_folder, write_text
 from foundation.hdf5 import has_node
 from spiking import network_file
 from spiking.brian.integrate_and_fire import check_size, gate_places
@@ -28,8 +30,21 @@ from spiking.run_file import read_configs, read_networks
 from spiking.stimuli import SpikeEvents
 from spiking.synapses import Array, Conv, Dense, Gain, Map, Synapses, explicit
 
-MARKER = "README.txt"
+MOST_WORD = 100  # letters
+OURS = ("README.txt", "nodes.h5", "node_types.csv", "edges.h5", "edge_types.csv", "spikes.h5")
+MARKER = OURS[0]
 """In a folder that was exported: what is in it."""
+
+
+def files_of(form: str, out: Path) -> tuple[Path, ...]:
+    """The files that an export in a format writes beside others in a folder; none for a folder of its own.
+
+    Raises:
+        UsageError: `out` has a suffix that the format has not.
+    """
+    if form in ("sonata", "auryn"):
+        return ()
+    return script_files(out) if form == "brian2" else (out,)
 
 
 # --- converted networks -----------------------------------------------------------------------------------------------
@@ -37,7 +52,7 @@ def export_network(file: NetworkFile, form: str, out: Path, *, images: Array, st
     """Write a converted network.
 
     npz: weights and biases by layer, one file (.npz or .h5). sonata: nodes and edges with their types, a folder.
-    auryn: one .wmat for each projection, a folder. brian2: a script (.py) with its data in a .h5 file beside it.
+    auryn: one .wmat for each projection, a folder. brian2: a script (.py) with its data in a .data.h5 file beside it.
 
     Args:
         file: the network.
@@ -129,26 +144,34 @@ def _names(network: IFNetwork) -> list[str]:
 
 def word(name: str) -> str:
     """A layer's name as a word: "layer 1, max-pool" is layer_1_max_pool."""
-    return re.sub(r"\W+", "_", name).strip("_") or "layer"
+    return re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")[:MOST_WORD] or "layer"
 
 
-def _population(network: IFNetwork, number: int) -> str:
-    if number == INPUT:
-        return "input"
-    return word((*network.layers, network.readout)[number].name)
+def _populations(network: IFNetwork) -> dict[int, str]:
+    """A word for the input and for every layer, each another: names of files, and of populations."""
+    found = {INPUT: "input"}
+    for number, layer in enumerate((*network.layers, network.readout)):
+        found[number] = _free(word(layer.name), found.values())
+    return found
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """The name, with a number if it is taken."""
+    names = chain([name], (f"{name}_{number}" for number in count(2)))
+    return next(each for each in names if each not in taken)
 
 
 def _sizes(network: IFNetwork) -> dict[str, int]:
-    numbers = range(INPUT, len(network.layers) + 1)
-    return {_population(network, n): int(np.prod(network.shape_of(n))) for n in numbers}
+    return {name: int(np.prod(network.shape_of(number))) for number, name in _populations(network).items()}
 
 
 def _projections(network: IFNetwork) -> dict[str, tuple[str, str, Edges]]:
     """Every projection by its name, synapse by synapse: source, target, synapses in units of the threshold."""
     check_size(network)
-    found = {}
+    found: dict[str, tuple[str, str, Edges]] = {}
+    names = _populations(network)
     for number, layer in enumerate((*network.layers, network.readout)):
-        target, size = _population(network, number), int(np.prod(network.shapes[number]))
+        target, size = names[number], int(np.prod(network.shapes[number]))
         for place, source in enumerate(network.sources(number)):
             shape = network.shape_of(source)
             if isinstance(layer, MaxPool):
@@ -157,31 +180,58 @@ def _projections(network: IFNetwork) -> dict[str, tuple[str, str, Edges]]:
                 synapses = synapses._replace(weight=np.ones(len(synapses.pre)))
             else:
                 synapses = explicit(layer.projections[place].maps, shape)
-            below = _population(network, source)
+            below = names[source]
             edges = Edges(synapses.pre, synapses.post, synapses.weight, int(np.prod(shape)), size)
-            found[f"{below}_to_{target}"] = below, target, edges
+            found[_free(f"{below}_to_{target}", found.keys())] = below, target, edges
     return found
 
 
+def check_folder(out: Path, *, new: bool) -> None:
+    """Make sure, before any work, that a folder may be written at `out`, where none is, or an earlier export.
+
+    Args:
+        out: the folder.
+        new: whether an earlier export there is an error, too; it is replaced otherwise.
+
+    Raises:
+        UsageError: it is something else, or holds files of others.
+    """
+    claim_folder(out, MARKER, new=new)
+    if (out / MARKER).is_file() and "written by ratespike" not in (out / MARKER).read_text(errors="replace"):
+        raise UsageError(f"{out}: holds a {MARKER} that is not ours; choose another --out")
+    for file in sorted(out.iterdir()) if out.is_dir() else ():
+        if file.name not in OURS and file.suffix not in (".wmat", ".ras") and not is_part(file):
+            raise UsageError(f"{out}: holds {file.name}, which no export wrote; choose another --out")
+
+
+@contextmanager
+def _folder(out: Path, text: str) -> Iterator[Path]:
+    """A folder to fill, whole or not at all; `text` says what is in it."""
+    check_folder(out, new=False)
+    with whole_folder(out) as folder:
+        yield folder
+        write_text(folder / MARKER, f"{text}\n")
+
+
 def _sonata(projections: Mapping[str, tuple[str, str, Edges]], sizes: Mapping[str, int], out: Path) -> None:
-    claim_folder(out, MARKER)
-    sonata_network.write_nodes(out / "nodes.h5", sizes)
     models = {name: ("virtual", "NULL") if name == "input" else ("point_neuron", "NULL") for name in sizes}
-    sonata_network.write_node_types(out / "node_types.csv", models)
     populations = {
         name: sonata_network.EdgePopulation(edges, source, target)
         for name, (source, target, edges) in projections.items()
     }
-    sonata_network.write_edges(out / "edges.h5", populations)
-    sonata_network.write_edge_types(out / "edge_types.csv", list(populations))
-    write_text(out / MARKER, "SONATA nodes and edges, written by ratespike. syn_weight is in units of the threshold.\n")
+    with _folder(
+        out, "SONATA nodes and edges, written by ratespike. syn_weight is in units of the threshold."
+    ) as folder:
+        sonata_network.write_nodes(folder / "nodes.h5", sizes)
+        sonata_network.write_node_types(folder / "node_types.csv", models)
+        sonata_network.write_edges(folder / "edges.h5", populations)
+        sonata_network.write_edge_types(folder / "edge_types.csv", list(populations))
 
 
 def _wmats(projections: Mapping[str, tuple[str, str, Edges]], out: Path) -> None:
-    claim_folder(out, MARKER)
-    for name, (_, _, edges) in projections.items():
-        auryn.write_wmat(out / f"{name}.wmat", edges)
-    write_text(out / MARKER, "Auryn weight matrices, one for each projection, written by ratespike.\n")
+    with _folder(out, "Auryn weight matrices, one for each projection, written by ratespike.") as folder:
+        for name, (_, _, edges) in projections.items():
+            auryn.write_wmat(folder / f"{name}.wmat", edges)
 
 
 # --- runs of the spiking network --------------------------------------------------------------------------------------
@@ -210,22 +260,21 @@ def export_run(path: Path, form: str, out: Path) -> None:
                 spikes[name + suffix] = SpikeEvents(group.unit[order], step[order], group.size, config.dt, steps)
         edges = Edges(record.pre, record.post, record.weights[-1], record.inputs.size, record.exc.size)
         weights[f"inputs_to_exc{suffix}"] = f"inputs{suffix}", f"exc{suffix}", edges
-    claim_folder(out, MARKER)
     if form == "auryn":
-        for name, events in spikes.items():
-            auryn.write_ras(out / f"{name}.ras", events)
-        for name, (_, _, edges) in weights.items():
-            auryn.write_wmat(out / f"{name}.wmat", edges)
-        write_text(out / MARKER, "Auryn spikes and weights, written by ratespike. Weights: units of the leak's.\n")
+        with _folder(out, "Auryn spikes and weights, written by ratespike. Weights: units of the leak's.") as folder:
+            for name, events in spikes.items():
+                auryn.write_ras(folder / f"{name}.ras", events)
+            for name, (_, _, edges) in weights.items():
+                auryn.write_wmat(folder / f"{name}.wmat", edges)
         return
-    sonata.write_spikes(out / "spikes.h5", spikes)
     populations = {
         name: sonata_network.EdgePopulation(e, source, target) for name, (source, target, e) in weights.items()
     }
-    sonata_network.write_nodes(out / "nodes.h5", {name: events.lines for name, events in spikes.items()})
-    sonata_network.write_edges(out / "edges.h5", populations)
-    sonata_network.write_edge_types(out / "edge_types.csv", list(populations))
-    write_text(out / MARKER, "SONATA spikes and edges, written by ratespike. syn_weight: units of the leak's.\n")
+    with _folder(out, "SONATA spikes and edges, written by ratespike. syn_weight: units of the leak's.") as folder:
+        sonata.write_spikes(folder / "spikes.h5", spikes)
+        sonata_network.write_nodes(folder / "nodes.h5", {name: events.lines for name, events in spikes.items()})
+        sonata_network.write_edges(folder / "edges.h5", populations)
+        sonata_network.write_edge_types(folder / "edge_types.csv", list(populations))
 
 
 # --- from others ------------------------------------------------------------------------------------------------------

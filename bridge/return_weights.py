@@ -6,7 +6,6 @@ other layers of the rate network stay bit for bit as they were.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from bridge.conversion import scale_of
 from bridge.runs import RateRun, open_run
 from foundation.errors import RatespikeError, UsageError
 from foundation.files import write_json
+from foundation.json_files import parse_json
 from ratenets import run_folder
 from spiking.integrate_and_fire import IFNetwork
 from spiking.network_file import NetworkFile
@@ -46,7 +46,7 @@ class Returned:
 def learned_layers(file: NetworkFile) -> list[str]:
     """Names of the layers that went on learning in spikes, each once, in the order in which they did."""
     try:
-        notes = json.loads(file.origin.get("learned", "[]"))
+        notes = parse_json(file.origin.get("learned", "[]"))
         return list(dict.fromkeys(str(note["layer"]) for note in notes))
     except (ValueError, TypeError, KeyError):
         raise RatespikeError("the file's notes about what was learned are damaged") from None
@@ -109,7 +109,7 @@ def return_weights(
         changed[key] = torch.from_numpy(new).to(weights[key].dtype)
         moved[name] = float(np.linalg.norm(new - old) / np.linalg.norm(old))
     run_folder.copy_run(run, out, changed, force=force)
-    note = {"run": str(run), "learned": json.loads(file.origin["learned"]), "relative change": moved}
+    note = {"run": str(run), "learned": parse_json(file.origin["learned"]), "relative change": moved}
     write_json(out / ORIGIN, note)
     after = open_run(out, root=root, device=device)
     return Returned(moved, accuracy(before), accuracy(after))

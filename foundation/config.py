@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from foundation.errors import RatespikeError, UsageError
+from foundation.text import one_line
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -67,7 +68,7 @@ def from_mapping(kind: type[Config], values: Mapping[str, Any], source: str = "c
             raise UsageError(
                 f"{source}: unknown key '{key}'" + (f"; known: {known}" if "." not in key else "")
             ) from None
-        got = "" if first["type"] == "missing" else f", got {first['input']!r}"
+        got = "" if first["type"] == "missing" else f", got {one_line(repr(first['input']), 80)}"
         raise UsageError(f"{source}: {key}: {first['msg']}{got}") from None
     except UsageError as error:
         raise UsageError(f"{source}: {error}") from None
@@ -80,11 +81,15 @@ def loads(kind: type[Config], text: str, source: str = "config") -> Config:
 
 
 def parse(text: str, source: str) -> dict[str, Any]:
-    """TOML text as plain values. Raises `UsageError` for text that is not TOML."""
+    """TOML text as plain values. Raises `UsageError` for text that is not TOML, or not such as configs are made of."""
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{source}: not TOML: {error}") from None
+        values = tomllib.loads(text)
+        json.dumps(values, default=str)  # as `from_mapping` has it: not nested too deeply, no number of 5,000 digits
+    except RecursionError:
+        raise UsageError(f"{source}: not TOML of a config: nested too deeply") from None
+    except ValueError as error:  # TOML's own is one of these
+        raise UsageError(f"{source}: not TOML: {one_line(error)}") from None
+    return values
 
 
 def read_text(path: Path) -> str:

@@ -64,6 +64,19 @@ def private_folder(path: Path) -> Iterator[Path]:
         lock.release()
 
 
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield a folder to fill; on success it becomes `path` in one step, in the place of what was there before."""
+    with private_folder(path) as private:
+        new = private / path.name
+        new.mkdir()
+        yield new
+        if path.exists():
+            path.replace(private / f"{path.name}.old")
+        new.replace(path)
+        _sync(path.parent)
+
+
 def _sync(folder: Path) -> None:
     """Make a new name in a folder outlive a loss of power, where the system can."""
     with suppress(OSError):

@@ -8,11 +8,23 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from foundation.errors import RatespikeError, UsageError
+from foundation.files import check_file
+from foundation.text import check_texts, one_line
 
 Content = TypeVar("Content")
 
 DAMAGE = (OSError, LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, UsageError)
 """What building something from the content of a file raises, if that is not as it should be."""
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What a text in JSON says. Raises ValueError for any other, and for one that holds what cannot be printed."""
+    try:
+        content = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    check_texts(content)
+    return content
 
 
 def read_json(
@@ -30,12 +42,16 @@ def read_json(
     Raises:
         RatespikeError: no such file, one of another kind or version, or damaged.
     """
+    check_file(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict) or (content.get("kind"), content.get("format")) != (kind, version):
-            raise RatespikeError(f"{path}: not a file of `{command}` of this version")
+        content = parse_json(path.read_bytes())
+        held = content.get("kind") if isinstance(content, dict) else None
+        if held != kind:
+            what = f"a file of {one_line(held)}" if isinstance(held, str) else "a JSON file of something else"
+            raise RatespikeError(f"{path}: is {what}, not a file of `{command}`")
+        if content.get("format") != version:
+            form = f"its format is {one_line(content.get('format'))}, not {version}"
+            raise RatespikeError(f"{path}: not a file of `{command}` of this version ({form})")
         return build(content)
-    except FileNotFoundError:
-        raise RatespikeError(f"{path}: no such file") from None
     except DAMAGE as error:
-        raise RatespikeError(f"{path}: damaged, or not a file of `{command}` ({error})") from None
+        raise RatespikeError(f"{path}: damaged, or not a file of `{command}` ({one_line(error)})") from None

@@ -18,7 +18,8 @@ def one_line(value: object, most: int = 160) -> str:
 
     Whatever else it holds (a terminal's commands, a change of the direction of writing) becomes a question mark.
     """
-    text = "".join(c if c.isprintable() else "?" for c in " ".join(str(value).split())) or type(value).__name__
+    text = "".join(c if c.isprintable() else "?" for c in " ".join(str(value).split()))
+    text = text or ("" if isinstance(value, str) else type(value).__name__)
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 

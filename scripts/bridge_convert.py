@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bridge.config import ConversionConfig
-from foundation.errors import UsageError
+from foundation.errors import RatespikeError, UsageError
 from foundation.files import write_json
 
 from .options import build_config, config_options, device_option, flag_values, root_option
@@ -168,9 +169,14 @@ def _content(file: Path) -> NetworkFile:
 def _trials(content: NetworkFile, data: str | None, root: Path | None, device: str) -> Trials:
     from bridge.runs import plain_trials, trials_of
 
-    if "kind" in content.origin:
-        return trials_of(content.origin, data, root, device)
-    return plain_trials(data or "digits", root, content.network)
+    if "kind" not in content.origin:
+        return plain_trials(data or "digits", root, content.network)
+    trials = trials_of(content.origin, data, root, device)
+    outputs = math.prod(content.network.shapes[-1])
+    needed = trials.classes * (int(trials.decoder.max(initial=0)) + 1)
+    if outputs % trials.classes or outputs < needed:
+        raise RatespikeError(f"the network has {outputs} outputs, the data of its run need {needed}")
+    return trials
 
 
 def _say(report: ConversionReport, data: str = "") -> None:

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING
 import click
 
 from foundation.errors import RatespikeError, UsageError
-from foundation.files import check_target
 
 from .options import device_option, root_option
+from .outputs import check_outputs, force_option
 
 if TYPE_CHECKING:
     import numpy as np
 
     from spiking.network_file import NetworkFile
 
-FOLDERS = ("sonata", "auryn")
 EXAMPLES = 10  # images that a script comes with
 
 
@@ -33,12 +32,13 @@ EXAMPLES = 10  # images that a script comes with
 @click.option("--dt", type=float, default=1e-3, show_default=True, help="nir: duration of a step, in s")
 @click.option("--steps", type=int, default=32, show_default=True, help="brian2: time steps of each image")
 @root_option
+@force_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="where to")
-def export_command(file: Path, form: str, dt: float, steps: int, root: Path | None, out: Path) -> None:
+def export_command(file: Path, form: str, dt: float, steps: int, root: Path | None, force: bool, out: Path) -> None:
     """Write the converted network, or the run of `ratespike spike network`, in INPUT in another format.
 
     nir holds networks that it can hold exactly (`bridge convert --reset zero --max-pooling average`). brian2 is a
-    script that needs brian2, numpy and h5py alone.
+    script that needs brian2, numpy and h5py alone; its synapses are in a file beside it, net.data.h5 for net.py.
     """
     import numpy as np
 
@@ -47,9 +47,12 @@ def export_command(file: Path, form: str, dt: float, steps: int, root: Path | No
     from spiking import network_file
     from spiking.network_file import load_file
 
+    files = exchange.files_of(form, out)
+    if files:
+        check_outputs(*files, inputs=[file], force=force)
+    else:
+        exchange.check_folder(out, new=not force)
     kind = kind_of(file)
-    if form not in FOLDERS:
-        check_target(out, file)
     if not kind:
         raise RatespikeError(f"{file}: neither a converted network nor a file of `ratespike spike network`")
     if kind != network_file.KIND:
@@ -64,7 +67,7 @@ def export_command(file: Path, form: str, dt: float, steps: int, root: Path | No
             raise UsageError(f"--steps: must be at least 1, got {steps}")
         images = _examples(content, root) if form == "brian2" else np.zeros(0)
         exchange.export_network(content, form, out, images=images, steps=steps)
-    click.echo(f"{out}: {form}, from {file}")
+    click.echo(f"{' and '.join(map(str, files)) or out}: {form}, from {file}")
 
 
 def _examples(content: NetworkFile, root: Path | None) -> np.ndarray:
@@ -92,6 +95,7 @@ def _examples(content: NetworkFile, root: Path | None) -> np.ndarray:
 @click.option("--dt", type=float, help="spikes: duration of a step, in s")
 @root_option
 @device_option
+@force_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="where to: a file; with --into, a new run")
 def import_command(
     file: Path,
@@ -101,6 +105,7 @@ def import_command(
     dt: float | None,
     root: Path | None,
     device: str,
+    force: bool,
     out: Path,
 ) -> None:
     """Read INPUT and write it in our own terms.
@@ -115,9 +120,9 @@ def import_command(
     if (form is None) == (into is None):
         raise UsageError("bridge import: say either --format, or --into RUN")
     if into is not None:
-        _into(file, into, out, root, device)
+        _into(file, into, out, root, device, force)
         return
-    check_target(out, *(path for path in (file, network) if path is not None))
+    check_outputs(out, inputs=[file, network], force=force)
     match form:
         case "nir":
             from bridge.nir.converted import read_network
@@ -134,11 +139,11 @@ def import_command(
     click.echo(f"{out}: {text}")
 
 
-def _into(file: Path, run: Path, out: Path, root: Path | None, device: str) -> None:
+def _into(file: Path, run: Path, out: Path, root: Path | None, device: str, force: bool) -> None:
     from bridge.return_weights import return_weights
     from spiking.network_file import load_file
 
-    returned = return_weights(load_file(file), run, out, root=root, device=device)
+    returned = return_weights(load_file(file), run, out, root=root, device=device, force=force)
     for name, moved in returned.layers.items():
         click.echo(f"{name}: weights moved by {100 * moved:.2f} % of their norm")
     click.echo(

@@ -10,6 +10,7 @@ from typing import NoReturn
 import click
 
 from foundation.errors import Notice, RatespikeError
+from foundation.text import one_line
 
 from .groups import LazyGroup
 
@@ -19,6 +20,7 @@ os.environ.setdefault(
     "KINETO_LOG_LEVEL", "99"
 )  # torch's profiler, which `benchmark butd` asks for memory, is talkative
 
+LONGEST = 2000  # characters of an error; the names of files may be long
 COMMANDS = {
     "demo": ("demo:command", "The whole tour on bundled data, with a report at the end."),
     "data": ("data:command", "List and get datasets in their official files."),
@@ -66,11 +68,11 @@ def main() -> None:
 def _show(message: Warning | str, category: type[Warning], *where: object, **more: object) -> None:
     """What a library warns of, without the line of its source."""
     kind = "" if issubclass(category, Notice) else f"{category.__name__}: "
-    click.echo(f"ratespike: {kind}{' '.join(str(message).split())}", err=True)
+    click.echo(f"ratespike: {kind}{one_line(message, LONGEST)}", err=True)
 
 
 def _fail(message: str, status: int, name: str = "ratespike") -> NoReturn:
-    click.echo(f"{name}: {' '.join(message.split())}", err=True)
+    click.echo(f"{name}: {one_line(message, LONGEST)}", err=True)
     sys.exit(status)
 
 

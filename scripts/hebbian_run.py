@@ -75,9 +75,11 @@ def plan(chosen: list[Condition], file: Path | None, given: dict[str, Any], seed
     if taken := sorted(fixed & user.keys()):
         raise UsageError(f"{taken[0]}: is what the conditions of this experiment differ in; leave it out")
     plain = json.loads(json.dumps(dataclasses.asdict(HebbianConfig())))
+    if not isinstance(hidden := user.get("hidden", plain["hidden"]), list):
+        configs.from_mapping(HebbianConfig, {"hidden": hidden}, str(file))  # says what is wrong
     configurations: dict[str, HebbianConfig] = {}
     for condition in chosen:
-        changes = for_layers(condition.changes, len(user.get("hidden", plain["hidden"])))
+        changes = for_layers(condition.changes, len(hidden))
         default = configs.from_mapping(
             HebbianConfig, configs.merged(plain, {**changes, **_layers(user)}), condition.name
         )

@@ -49,7 +49,9 @@ class NetworkFile:
     statistics: Mapping[int, Statistics] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
-        """Write it, whole or not at all."""
+        """Write it, whole or not at all. Raises `UsageError` for a layer or a task with a name that cannot be read."""
+        check_names("layers", (layer.name for layer in (*self.network.layers, self.network.readout)))
+        check_names("tasks", self.network.tasks)
         buffer, network = BytesIO(), self.network
         with h5py.File(buffer, "w") as file:
             file.attrs.update(

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from foundation.text import one_line
+
 
 @dataclass(frozen=True, eq=False)
 class Spikes:
@@ -76,7 +78,7 @@ def distinguished(records: Sequence[NetworkRecord]) -> list[NetworkRecord]:
         keys = {key for settings in others for key in settings.keys() | record.settings.keys()}
         differ = sorted(key for key in keys if len({repr(settings.get(key)) for settings in others}) > 1)
         parts = [record.label, *(f"{key} {record.settings.get(key)}" for key in differ)]
-        named.append(replace(record, label=", ".join(parts)))
+        named.append(replace(record, label=one_line(", ".join(parts), 1000)))  # settings are texts of a file
     return named
 
 

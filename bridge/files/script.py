@@ -1,7 +1,8 @@
 """A converted network as a script: what a modeller edits. It needs brian2, numpy and h5py, and nothing of ours.
 
-`NAME.py` says every group and projection in Brian2's own terms, layer by layer; `NAME.h5` beside it holds the synapses
-and some images. Within a step it does what `spiking.brian.integrate_and_fire` does.
+`NAME.py` says every group and projection in Brian2's own terms, layer by layer; `NAME.data.h5` beside it holds the
+synapses and some images. What a file says of itself (titles, names of layers) stands in comments and literals alone.
+Within a step it does what `spiking.brian.integrate_and_fire` does.
 """
 
 from __future__ import annotations
@@ -17,9 +18,13 @@ import numpy as np
 from foundation.errors import UsageError
 from foundation.files import write_bytes, write_text
 from foundation.hdf5 import CHECKED
+from foundation.text import in_docstring, one_line
 from spiking.brian import integrate_and_fire as brian
 from spiking.integrate_and_fire import INPUT, IFNetwork, MaxPool
 from spiking.synapses import Array, Synapses, explicit, per_unit
+
+DATA = ".data.h5"
+"""In the place of .py: the file of a script's synapses. Not .h5, for that may be what is exported."""
 
 HEAD = '''"""{title}
 
@@ -27,8 +32,8 @@ An integrate-and-fire network in Brian2, exported by ratespike. Run it with
 
     python {name}.py [IMAGES.npy]
 
-where IMAGES.npy holds images (B, {inputs}) as the network takes them; without it, it shows those in {name}.h5. Every
-image is shown for STEPS steps. The class with the largest potential in the readout is the answer.
+where IMAGES.npy holds images (B, {inputs}) as the network takes them; without it, it shows those in {name}{data}.
+Every image is shown for STEPS steps. The class with the largest potential in the readout is the answer.
 
 Within a step, layers are updated one after another: input, threshold, reset, then synapses to the next layer, so that
 a spike reaches the next layer in the same step.{coding}
@@ -46,7 +51,7 @@ DT = 1 * b2.ms  # no neuron leaks, so a step may last as long as you like
 U_0 = {initial!r}  # where every membrane starts, in thresholds
 
 b2.prefs.codegen.target = "numpy"  # or "cython", for large networks
-file = h5py.File(Path(__file__).with_suffix(".h5"), "r")
+file = h5py.File(Path(__file__).with_suffix("{data}"), "r")
 images = np.load(sys.argv[1], allow_pickle=False) if len(sys.argv) > 1 else file["images"][:]
 images = images.reshape(len(images), {inputs}).astype(float)
 network = b2.Network()
@@ -98,8 +103,19 @@ if __name__ == "__main__":
 """
 
 
+def script_files(path: Path) -> tuple[Path, Path]:
+    """The files that `write_script` writes: the script, and its data.
+
+    Raises:
+        UsageError: another suffix than .py.
+    """
+    if path.suffix != ".py":
+        raise UsageError(f"{path}: a script's name ends in .py")
+    return path, path.with_suffix(DATA)
+
+
 def write_script(path: Path, network: IFNetwork, images: Array, *, steps: int = 32, title: str = "") -> None:
-    """Write `path`, a .py file, and the .h5 file beside it.
+    """Write the two files of `script_files`.
 
     Args:
         path: of the script.
@@ -112,15 +128,14 @@ def write_script(path: Path, network: IFNetwork, images: Array, *, steps: int = 
         UsageError: another suffix, a network with tasks or with more synapses than memory is likely to hold, or
             Poisson input outside [0, 1].
     """
-    if path.suffix != ".py":
-        raise UsageError(f"{path}: a script's name ends in .py")
+    script, data = script_files(path)
     if network.tasks:
         raise UsageError("a network with gates for tasks has no script; convert it for one task")
     if network.input_coding == "poisson" and not ((images >= 0) & (images <= 1)).all():
         raise UsageError("images: Poisson input needs values between 0 and 1")
     brian.check_size(network)
-    write_bytes(path.with_suffix(".h5"), _content(network, images))
-    write_text(path, _text(path.stem, network, steps, title or f"Network {path.stem}"))
+    write_bytes(data, _content(network, images))
+    write_text(script, _text(path.stem, network, steps, title or f"Network {path.stem}"))
 
 
 def _content(network: IFNetwork, images: Array) -> bytes:
@@ -163,13 +178,19 @@ def _text(name: str, network: IFNetwork, steps: int, title: str) -> str:
     coding = "\nThe input is Poisson: a value is the probability of a spike in a step." if poisson else ""
     parts = [
         HEAD.format(
-            title=title, name=name, inputs=inputs, coding=coding, steps=steps, initial=float(network.initial_potential)
+            title=in_docstring(title),
+            name=in_docstring(name),
+            data=DATA,
+            inputs=inputs,
+            coding=coding,
+            steps=steps,
+            initial=float(network.initial_potential),
         )
     ]
     if poisson:
         parts.append(_source(inputs))
     parts += [_layer(network, number) for number in range(len(network.layers) + 1)]
-    named = ", ".join(f'"{network.layers[n].name}": layer_{n}' for n in range(len(network.layers)))
+    named = ", ".join(f"{network.layers[n].name!r}: layer_{n}" for n in range(len(network.layers)))
     parts.append(TAIL.format(groups=named))
     return "\n".join(parts)
 
@@ -188,7 +209,7 @@ def _layer(network: IFNetwork, number: int) -> str:
     me, size, order = _name(number, network), math.prod(network.shapes[number]), 10 * number
     layer = network.readout if number == len(network.layers) else network.layers[number]
     shape = " x ".join(map(str, network.shapes[number]))
-    lines = [f"# --- {layer.name}: {shape}"]
+    lines = [f"# --- {one_line(layer.name)}: {shape}"]
     restart = "u = U_0\nfired = 0"
     if isinstance(layer, MaxPool):
         below = f"layer_{network.sources(number)[0]}"

@@ -27,6 +27,7 @@ from bridge.config import BACKENDS, LearningConfig
 from bridge.learning.in_torch import TorchLayer
 from bridge.learning.part import Floats, part_of
 from foundation.errors import UsageError
+from foundation.json_files import parse_json
 from spiking.network_file import NetworkFile
 from spiking.synapses import Conv
 
@@ -118,7 +119,7 @@ def learn_layer(
         ),
     )
     note = {"layer": part.name, "frames": len(frames), "backend": backend, "eta": eta, "gain": gain, **asdict(config)}
-    done = [*json.loads(file.origin.get("learned", "[]")), note]
+    done = [*parse_json(file.origin.get("learned", "[]")), note]
     learned = replace(file, network=network, origin={**file.origin, "learned": json.dumps(done)})
     expected = part.expected(images).mean(0).reshape(len(levels[0]), -1).mean(1) * config.unit_rate
     return Learned(learned, part.number, part.main.weight, after, eta, gain, (rates, expected))

@@ -19,6 +19,8 @@ import numpy as np
 from bridge.nir.files import read_nir, write_nir
 from bridge.nir.graph import Edge, Graph, Node
 from foundation.errors import RatespikeError, UsageError
+from foundation.json_files import parse_json
+from foundation.text import check_name
 from spiking.integrate_and_fire import INPUT, IFLayer, IFNetwork, MaxPool, Projection
 from spiking.network_file import NetworkFile
 from spiking.parameters import LPLSynapse
@@ -176,6 +178,7 @@ def network_of(graph: Graph) -> NetworkFile:
         mine = _about(node.metadata)
         scale = np.atleast_1d(np.asarray(mine.get("scale", np.ones(1)), dtype=np.float64))
         label = str(mine.get("name", name)) if name != graph.output else "readout"
+        check_name(name, label)
         layers.append(IFLayer(label, tuple(projections), bias, scale))
     if len(starts) > 1:
         raise UsageError("IF nodes of different thresholds and resets start at different potentials")
@@ -250,7 +253,7 @@ def _about(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _origin(about: Mapping[str, Any]) -> dict[str, str]:
     try:
-        found = json.loads(str(about.get("origin", "{}")))
+        found = parse_json(str(about.get("origin", "{}")))
     except ValueError:
         raise UsageError("the graph's notes about its origin are damaged") from None
     return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from foundation.errors import RatespikeError
+from foundation.text import one_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,8 +37,10 @@ def opened(path: Path) -> Iterator[Image]:
             raise RatespikeError(f"{path}: cannot be read as an image (not a plain file)")
         with Image.open(path, formats=FORMATS) as image:
             yield image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        reason = " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
+    except (RatespikeError, MemoryError):
+        raise
+    except Exception as error:  # a damaged image makes Pillow raise errors of a dozen kinds
+        reason = one_line(getattr(error, "strerror", None) or error)
         raise RatespikeError(f"{path}: cannot be read as an image ({reason})") from None
 
 

@@ -8,7 +8,6 @@ that is mapped into memory.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from foundation.data.space import check_disk
 from foundation.errors import RatespikeError
 from foundation.files import whole_file, write_json
 from foundation.hdf5 import Source, source_of
+from foundation.json_files import parse_json
 from foundation.progress import bar
 
 FACTORS = ("floor_hue", "wall_hue", "object_hue", "scale", "shape", "orientation")
@@ -93,7 +93,7 @@ def load_shapes3d(root: Path | None = None, sizes: tuple[int, ...] = SIZES) -> S
         raise RatespikeError(f"shapes3d is not ready in {folder}; put {SOURCE} there and {hint}")
     if fault := _fault(folder, sizes):
         raise RatespikeError(f"{fault}; {hint}")
-    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    facts = parse_json((folder / FACTS).read_bytes())
     images = mapped(folder / ARRAY, ARRAY)
     return Shapes3D(images, np.array(facts["mean"], float), np.array(facts["deviation"], float), sizes)
 
@@ -101,7 +101,7 @@ def load_shapes3d(root: Path | None = None, sizes: tuple[int, ...] = SIZES) -> S
 def _fault(folder: Path, sizes: tuple[int, ...]) -> str | None:
     """What is wrong with a prepared array, if anything."""
     try:
-        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        facts = parse_json((folder / FACTS).read_bytes())
         if facts["sizes"] != list(sizes) or np.shape([facts["mean"], facts["deviation"]]) != (2, 3):
             return f"{folder / FACTS}: is not that of {math.prod(sizes):,} images"
         moments = np.array([facts["mean"], facts["deviation"]], np.float64)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,8 @@ import torch
 from torch import Tensor
 
 from foundation.errors import RatespikeError
+from foundation.json_files import DAMAGE, parse_json
+from foundation.text import one_line
 from ratenets.butd.material import TaskImages
 from ratenets.butd.networks import ButdNetwork
 from ratenets.butd.results import RunResult, SubNetworks, compared, evaluations
@@ -44,6 +45,10 @@ def collect(folder: Path, material: TaskImages, device: str = "cpu") -> RunResul
     load_weights(folder, learner.network)
     if f"test/{names[0]}" not in lines[-1]:
         lines[-1] |= learner.measured()
+    try:
+        history = evaluations(lines, names)
+    except DAMAGE as error:
+        raise RatespikeError(f"{folder / METRICS}: damaged ({one_line(error)})") from None
     return RunResult(
         run=str(folder),
         name=config.name,
@@ -52,7 +57,7 @@ def collect(folder: Path, material: TaskImages, device: str = "cpu") -> RunResul
         epochs=done,
         tasks=names,
         settings=dataclasses.asdict(config),
-        history=evaluations(lines, names),
+        history=history,
         subnetworks=selected(learner.network, material.tasks) if config.guided else None,
     )
 
@@ -60,11 +65,11 @@ def collect(folder: Path, material: TaskImages, device: str = "cpu") -> RunResul
 def _start(path: Path) -> list[dict[str, Any]]:
     """What was measured before the first epoch; nothing, if there is no such file."""
     try:
-        start = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        start = parse_json(path.read_text(encoding="utf-8")) if path.exists() else None
         if start is not None and start["epoch"] != 0:
             raise ValueError("is of another epoch than 0")
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        raise RatespikeError(f"{path}: damaged ({error})") from None
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise RatespikeError(f"{path}: damaged ({one_line(error)})") from None
     return [] if start is None else [start]
 
 

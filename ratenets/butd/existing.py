@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from foundation.errors import RatespikeError, UsageError
+from foundation.text import one_line
 from ratenets.butd.existing_config import read_config
 from ratenets.existing.archives import Archive, Stored, opened
 from ratenets.existing.contents import COUNTERS, state_of, stored_tensor, values_like
-from ratenets.existing.pickles import printable
 from ratenets.run_folder import CHECKPOINT
 
 __all__ = ["Loaded", "load_weights", "read_config"]
@@ -112,7 +112,7 @@ def load_weights(path: Path, network: nn.Module) -> Loaded:
             notes = _fit_regime(found, wanted, own)
             _compare(found, wanted)
             values = {
-                name: values_like(printable(found.theirs[name]), each, wanted[name])
+                name: values_like(one_line(found.theirs[name]), each, wanted[name])
                 for name, each in found.stored.items()
             }
     except RatespikeError as error:
@@ -136,7 +136,7 @@ def _found(archive: Archive, state: Mapping[str, object], wanted: Mapping[str, T
         bare = _bare(name)
         ours = bare if own else _ours(bare, places, wanted)
         if ours is None and not bare.startswith("core_net."):
-            raise RatespikeError(f"{printable(name)} is no part of a bottom-up / top-down network")
+            raise RatespikeError(f"{one_line(name)} is no part of a bottom-up / top-down network")
         stored = stored_tensor(archive, name, value)
         if ours is None or ours in found.stored:
             found.others[name] = stored
@@ -183,7 +183,7 @@ def _check_duplicates(found: Found) -> None:
         leaf = name.rpartition(".")[2]
         alike = (each for ours, each in found.stored.items() if found.theirs[ours].rpartition(".")[2] == leaf)
         if not any(_same(each, other) for each in alike):
-            raise RatespikeError(f"{printable(name)}: is no part of the network, and no duplicate of one")
+            raise RatespikeError(f"{one_line(name)}: is no part of the network, and no duplicate of one")
 
 
 def _same(one: Stored, other: Stored) -> bool:
@@ -216,7 +216,7 @@ def _drop_tied(found: Found, name: str) -> None:
     theirs, stored, forward = found.theirs.pop(name), found.stored.pop(name), found.stored.get(_forward(name))
     W = None if forward is None else forward.tensor()
     if W is None or not torch.equal(stored.tensor(), W.T if W.dim() == 2 else W):
-        raise UsageError(f"{printable(theirs)}: is not tied, the network here is; --weights separate would fit")
+        raise UsageError(f"{one_line(theirs)}: is not tied, the network here is; --weights separate would fit")
     found.others[theirs] = stored
 
 
@@ -230,16 +230,16 @@ def _compare(found: Found, wanted: Mapping[str, Tensor]) -> None:
     for name, stored in found.stored.items():
         if name in wanted and stored.shape != tuple(wanted[name].shape):
             there, here = list(stored.shape), list(wanted[name].shape)
-            raise UsageError(f"{printable(found.theirs[name])}: is {there}, {here} here")
+            raise UsageError(f"{one_line(found.theirs[name])}: is {there}, {here} here")
     unknown = [name for name in found.stored if name not in wanted]
     missing = [name for name in wanted if name not in found.stored and not name.endswith(COUNTERS)]
     for text, flag, part in OPTIONAL:
         if unknown and not missing and all(part.match(name) for name in unknown):
-            raise UsageError(f"{printable(found.theirs[unknown[0]])}: has {text}; --{flag} would fit")
+            raise UsageError(f"{one_line(found.theirs[unknown[0]])}: has {text}; --{flag} would fit")
         if missing and not unknown and all(part.match(name) for name in missing):
             raise UsageError(f"lacks {missing[0]}: has no {text}; --no-{flag} would fit")
     if unknown:
-        raise UsageError(f"{printable(found.theirs[unknown[0]])} is no part of the network here")
+        raise UsageError(f"{one_line(found.theirs[unknown[0]])} is no part of the network here")
     if missing:
         raise UsageError(f"lacks {missing[0]}, and {len(missing) - 1} more of {len(wanted)}")
 

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from foundation.config import read_text
 from foundation.errors import UsageError
+from foundation.json_files import parse_json
 from ratenets.butd.config import ButdConfig, NetworkConfig, WeightConfig
 from ratenets.run_config import RunConfig
 
@@ -241,8 +242,8 @@ def _entries(path: Path) -> dict[str, Any]:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
+        return parse_json(read_text(path))
+    except ValueError as error:
         raise UsageError(f"{path}: not JSON: {error}") from None
 
 

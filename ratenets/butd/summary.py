@@ -13,9 +13,9 @@ from scipy.special import stdtrit
 from foundation.config import differences_of
 from foundation.errors import UsageError
 from foundation.tables import aligned
+from foundation.text import one_line
 from ratenets.butd.results import Evaluation, RunResult
 from ratenets.conditions import IRRELEVANT, grouped, label
-from ratenets.existing.pickles import printable
 
 Values = NDArray[np.float64]
 
@@ -167,10 +167,10 @@ def table(results: Sequence[RunResult]) -> str:
 
 def _lines(summary: Summary) -> list[str]:
     first, n = summary.runs[0], len(summary.runs)
-    title = f"{printable(summary.label)} on {first.data}, {_count(first.epochs, 'epoch')}, {_count(n, 'seed')}"
+    title = f"{one_line(summary.label)} on {first.data}, {_count(first.epochs, 'epoch')}, {_count(n, 'seed')}"
     kind = "" if n == 1 else ": means" if n < ENOUGH else ": mean ± 95 % confidence interval"
     lines = [title + kind]
-    names = [*map(printable, summary.tasks), *(["average"] if len(summary.tasks) > 1 else [])]
+    names = [*map(one_line, summary.tasks), *(["average"] if len(summary.tasks) > 1 else [])]
     columns = []
     for split in ("test", "train"):
         values = summary.final(split)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from foundation.data.shapes3d import FACTORS
 from foundation.errors import RatespikeError
 from foundation.files import write_json
+from foundation.json_files import parse_json
 
 KEYS = {"sizes", "units", "silent_units", "score", "strict_score", "similarity", "manifolds", "scatter"}
 LARGEST = 1e100
@@ -26,7 +26,7 @@ def write_report(path: Path, name: str, report: Mapping[str, Any]) -> None:
 def read_reports(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
     """The one report of a file, with its name, as a list. Raises `RatespikeError` for any other file."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
         name, report = content["name"], content["report"]
         whole = isinstance(name, str) and report.keys() >= KEYS and _drawable(report)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from foundation.errors import UsageError
+from foundation.errors import RatespikeError, UsageError
 from ratenets.evaluation.features import BATCH, pooled
 
 Features = NDArray[np.float64]
@@ -41,6 +41,9 @@ def fit(features: Features, labels: Labels, strength: float = 1.0) -> Readout:
         features: (N, M), a code per sample. A unit that never varies gets no weight.
         labels: (N,) in 0 .. classes - 1; every class must occur, else `UsageError`.
         strength: inverse of the L2 penalty, as C in scikit-learn's `LogisticRegression`, which fits it.
+
+    Raises:
+        RatespikeError: features that are not finite.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -49,7 +52,10 @@ def fit(features: Features, labels: Labels, strength: float = 1.0) -> Readout:
         raise UsageError(f"readout: every class needs a label to learn from, got only {classes.tolist()}")
     mean, deviation = features.mean(0), features.std(0)
     scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 0)
-    model = LogisticRegression(C=strength, max_iter=2000).fit((features - mean) * scale, labels)
+    standard = (features - mean) * scale
+    if not np.isfinite(standard).all():
+        raise RatespikeError("readout: the activity is not finite; the weights are damaged, or diverged")
+    model = LogisticRegression(C=strength, max_iter=2000).fit(standard, labels)
     weight, bias = model.coef_ * scale, model.intercept_
     if len(classes) == 2:  # scikit-learn then gives the second class's logit over the first's alone
         weight, bias = np.vstack([np.zeros_like(weight), weight]), np.array([0.0, *bias])

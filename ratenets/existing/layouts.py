@@ -7,16 +7,16 @@ Read in fmi-basel/latent-predictive-learning (the authors'; `models/` at dd486d0
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple, NoReturn
 
-from foundation.errors import RatespikeError
-from ratenets.existing.pickles import printable
+from foundation.errors import RatespikeError, UsageError
+from foundation.text import one_line
 from ratenets.lpl.encoders import EncoderConfig, alexnet, resnet, vgg
 from ratenets.lpl.encoders.encoder import scaled
 
-PREFIX = r"(?:(?:module|_orig_mod|model|network|net|encoder|backbone)\.)*"
-"""Of a model within others: DistributedDataParallel's, torch.compile's, a LightningModule's."""
+DEEPEST = 8
+"""Parts of a name that a layout knows, at most; what stands before them is a prefix, and may be anything."""
 
 VGG_PLACES = (0, 3, 6, 8, 11, 13, 16, 18)
 """Of the convolutions in torchvision's `vgg11().features`."""
@@ -25,7 +25,7 @@ ALEXNET_DENSE = {"classifier.1": "5.layers.2", "classifier.4": "6.layers.1"}
 """torchvision's dense layers, which the paper's AlexNet has as convolutions (6 x 6 and 1 x 1)."""
 
 SPARED = {
-    r"projectors?\.": "projector",
+    r"(?:projectors?|projection_head|projection)\.": "projector",
     r"classifier_heads\.": "classifier",
     r"(?:classifier|fc|linear|readout)\.": "classifier",
     r"losses\.": "losses",
@@ -47,9 +47,9 @@ class Layout(NamedTuple):
     names: Mapping[str, str]
 
     def ours(self, name: str) -> str | None:
-        """What one of their weights is called in our encoder; None: it is not one of this layout."""
+        """What one of their weights is called in our encoder, without a prefix; None: it is none of this layout."""
         for pattern, target in self.names.items():
-            if match := re.fullmatch(PREFIX + pattern, name):
+            if match := re.fullmatch(pattern, name):
                 return match.expand(target)
         return None
 
@@ -85,40 +85,113 @@ LAYOUTS = (
 
 
 class Sorted(NamedTuple):
-    """A checkpoint's names: their layout, our name for each of theirs that is wanted, and what the others are."""
+    """A checkpoint's names: their layout, our name for each of theirs that is wanted, and what the others are.
+
+    Attributes:
+        part: the dictionary of the checkpoint that they are in, see `contents.Contents`.
+        prefix: before each name that is wanted.
+    """
 
     layout: Layout
     taken: dict[str, str]
     left: dict[str, str]
+    part: str
+    prefix: str
+
+    @property
+    def place(self) -> str:
+        """Dictionary and prefix, as `--prefix` takes them."""
+        return ".".join(word for word in (self.part, self.prefix.rstrip(".")) if word)
 
 
-def sort(names: Iterable[str], own: bool) -> Sorted:
-    """Recognise whose names these are; `own`: they are known to be ours.
+def sort(parts: Mapping[str, Iterable[str]], own: bool, prefix: str = "") -> Sorted:
+    """Recognise whose names these are: the encoder is the largest sub-tree that is laid out as one of those known.
+
+    Args:
+        parts: names, by the dictionary in which they are.
+        own: they are known to be ours.
+        prefix: of the sub-tree, where several are alike.
 
     Raises:
         RatespikeError: they are nobody's, or of a network that is no encoder here; the message says which, or names
             the first that does not belong.
+        UsageError: several sub-trees are alike; or none has that prefix.
     """
-    known = list(names)
-    if reason := _stranger(known):
+    found = [each for part, names in parts.items() for each in _sub_trees(part, list(names), own)]
+    if not found:
+        first = next((name for names in parts.values() for name in names), "")
+        raise RatespikeError(f"holds no encoder that is known here, but {one_line(first, 80)} ...")
+    wanted = prefix.strip(".")
+    if wanted:
+        found = [each for each in found if wanted in (each.place, each.prefix.rstrip("."))] or _none_there(
+            wanted, found
+        )
+    most = max(len(each.taken) for each in found)
+    alike: dict[str, Sorted] = {}
+    for each in found:
+        if len(each.taken) == most:
+            alike.setdefault(each.place, each)  # of one place, the first layout
+    if len(alike) > 1:
+        alike = _with_most_beside(alike, parts)
+    if len(alike) > 1:
+        places = one_line(", ".join(place or "(no prefix)" for place in alike))
+        raise UsageError(f"holds several encoders that are alike: {places}; say which one to import with --prefix")
+    (chosen,) = alike.values()
+    return _checked(chosen, list(parts[chosen.part]))
+
+
+def _none_there(prefix: str, found: list[Sorted]) -> NoReturn:
+    places = one_line(", ".join(dict.fromkeys(each.place or "(no prefix)" for each in found)))
+    raise UsageError(f"--prefix: no encoder at {one_line(prefix, 60)!r}; there are {places}")
+
+
+def _with_most_beside(alike: dict[str, Sorted], parts: Mapping[str, Iterable[str]]) -> dict[str, Sorted]:
+    """Of encoders that are alike those beside which there is most: a head, say, which a momentum twin has not."""
+
+    def beside(each: Sorted) -> int:
+        others = [other.prefix for other in alike.values() if len(other.prefix) > len(each.prefix)]
+        names = [name for name in parts[each.part] if name.startswith(each.prefix)]
+        return sum(not any(name.startswith(prefix) for prefix in others) for name in names)
+
+    most = max(map(beside, alike.values()))
+    return {place: each for place, each in alike.items() if beside(each) == most}
+
+
+def _sub_trees(part: str, names: list[str], own: bool) -> Iterator[Sorted]:
+    """The sub-trees of names that some layout knows, whole or not."""
+    taken: dict[tuple[int, str], dict[str, str]] = {}
+    layouts = (OWN,) if own else LAYOUTS
+    for name in names:
+        words = name.split(".")
+        for start in range(max(0, len(words) - DEEPEST), len(words)):
+            rest, prefix = ".".join(words[start:]), "".join(f"{word}." for word in words[:start])
+            for number, layout in enumerate(layouts):
+                if (ours := layout.ours(rest)) is not None:
+                    taken.setdefault((number, prefix), {})[name] = ours
+    for (number, prefix), found in taken.items():
+        yield Sorted(layouts[number], found, {}, part, prefix)
+
+
+def _checked(chosen: Sorted, names: list[str]) -> Sorted:
+    """The sub-tree with what is left aside; refused if it is a relative of an encoder of ours, or has more than one."""
+    inside = {name: name.removeprefix(chosen.prefix) for name in names if name.startswith(chosen.prefix)}
+    if reason := _stranger(list(inside.values())):
         raise RatespikeError(reason)
-    pairs = [
-        (layout, {name: ours for name in known if (ours := layout.ours(name)) is not None})
-        for layout in ((OWN,) if own else LAYOUTS)
-    ]
-    layout, taken = max(pairs, key=lambda pair: len(pair[1]))
-    if not taken:
-        raise RatespikeError(f"holds no encoder that is known here, but {printable(known[0])} ...")
+    stems = {inside[name].partition(".")[0] for name in chosen.taken}
     left: dict[str, str] = {}
-    for name in known:
-        if name not in taken:
-            part = next((what for pattern, what in SPARED.items() if re.match(PREFIX + pattern, name)), None)
-            if part is None:
-                raise RatespikeError(f"{printable(name)} is no part of {describe(layout)}")
-            left[name] = part
-    if len(set(taken.values())) < len(taken):
-        raise RatespikeError(f"holds two networks at once, as in {printable(next(iter(taken)))}; save one of them")
-    return Sorted(layout, taken, left)
+    for name in names:
+        if name in chosen.taken:
+            continue
+        within = inside.get(name, name)
+        what = next((what for pattern, what in SPARED.items() if re.match(r"(?:\w+\.)*?" + pattern, within)), None)
+        if what is None and name in inside and within.partition(".")[0] in stems:
+            raise RatespikeError(f"{one_line(name, 80)} is no part of {describe(chosen.layout)}")
+        left[name] = what or "other tensors"
+    if len(set(chosen.taken.values())) < len(chosen.taken):
+        raise RatespikeError(
+            f"holds two networks at once, as in {one_line(next(iter(chosen.taken)))}; save one of them"
+        )
+    return chosen._replace(left=left)
 
 
 def describe(layout: Layout) -> str:
@@ -131,7 +204,7 @@ def _stranger(names: list[str]) -> str | None:
     """Why these names are those of a well-known relative of our encoders, if they are."""
 
     def places(part: str) -> set[str]:
-        found = (re.fullmatch(PREFIX + rf"features\.(\d+)\.{part}", name) for name in names)
+        found = (re.fullmatch(rf"features\.(\d+)\.{part}", name) for name in names)
         return {match[1] for match in found if match}
 
     norms = places("running_mean")
@@ -145,7 +218,7 @@ def _stranger(names: list[str]) -> str | None:
 
 
 def _strange_resnet(names: list[str]) -> str | None:
-    parts = [re.fullmatch(PREFIX + r"layer([1-4])\.(\d{1,3})\.(.+)", name) for name in names]
+    parts = [re.fullmatch(r"layer([1-4])\.(\d{1,3})\.(.+)", name) for name in names]
     found = {(p[1], p[2], p[3]) for p in parts if p}
     if not found:
         return None

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from foundation.errors import RatespikeError, UsageError
-from ratenets.existing.archives import Stored, opened
-from ratenets.existing.contents import COUNTERS, state_of, stored_tensor, values_like
+from foundation.text import one_line
+from ratenets.existing.archives import Stored, is_tensor, opened
+from ratenets.existing.contents import COUNTERS, contents_of, stored_tensor, values_like
 from ratenets.existing.layouts import Sorted, describe, fitting_width, sort
-from ratenets.existing.pickles import printable
 from ratenets.existing.pretrained import resnet50_weights
 from ratenets.lpl.encoders import Encoder
 from ratenets.run_folder import CHECKPOINT
@@ -75,26 +75,30 @@ def start(encoder: Encoder, kind: str, initial_weights: str, pretrained: bool) -
         load_existing(Path(initial_weights).expanduser(), encoder, kind)
 
 
-def load_existing(path: Path, encoder: Encoder, kind: str) -> Loaded:
+def load_existing(path: Path, encoder: Encoder, kind: str, prefix: str = "") -> Loaded:
     """Put the weights of a checkpoint into `encoder`; nothing in the file is executed, and only tensors are taken.
 
     Known are, by what is in them: Lightning checkpoints of the authors' code, those of martinosorb/LPL, torchvision's
-    VGG-11, AlexNet and ResNet-50 (with or without "module." or a "state_dict" around them), and ours.
+    VGG-11, AlexNet and ResNet-50, and ours: in a dictionary under any key, behind any prefix, beside whatever else,
+    which is left.
 
     Args:
-        path: a file of `torch.save`, or the folder of a run.
+        path: a file of `torch.save`, a .safetensors file, or the folder of a run.
         encoder: takes the weights, in its own precision; stays as it was if it cannot.
         kind: the encoder's name, "vgg" say.
+        prefix: of the encoder's names, where a file has several encoders: "module.encoder_q" say.
 
     Raises:
-        UsageError: the weights are whole, and of another encoder than this one; the message says which would fit.
+        UsageError: the weights are whole, and of another encoder than this one; the message says which would fit. Or
+            there are several encoders, and `prefix` does not say which.
         RatespikeError: the file is missing, damaged or hostile, or holds something else; the message names the key.
     """
     file = path / CHECKPOINT if path.is_dir() else path
     try:
         with opened(file) as archive:
-            state, own, epoch = state_of(archive.root)
-            names = sort(state, own)
+            contents = contents_of(archive.root)
+            names = sort(contents.parts, contents.own, prefix)
+            state = contents.parts[names.part]
             if names.layout.kind not in ("", kind):
                 other = names.layout.kind
                 raise UsageError(f"is {describe(names.layout)}, the encoder is {kind}; take --encoder {other}")
@@ -105,7 +109,12 @@ def load_existing(path: Path, encoder: Encoder, kind: str) -> Loaded:
     except RatespikeError as error:
         raise type(error)(f"{file}: {error}") from None
     encoder.load_state_dict({**wanted, **weights})
-    return Loaded(file, describe(names.layout), names.taken, names.left, epoch)
+    return Loaded(file, describe(names.layout), names.taken, _tensors_left(names, state), contents.epoch)
+
+
+def _tensors_left(names: Sorted, state: Mapping[str, object]) -> dict[str, str]:
+    """What is left, but for numbers and words beside the weights."""
+    return {name: what for name, what in names.left.items() if is_tensor(state[name])}
 
 
 def _compare(names: Sorted, kind: str, stored: Mapping[str, Stored], wanted: Mapping[str, Tensor]) -> None:
@@ -116,7 +125,7 @@ def _compare(names: Sorted, kind: str, stored: Mapping[str, Stored], wanted: Map
     )
     if misfit is not None:
         there, here = list(stored[misfit].shape), list(wanted[misfit].shape)
-        raise UsageError(f"{printable(theirs[misfit])}: is {there}, {here} here{_hint(kind, stored, misfit, here)}")
+        raise UsageError(f"{one_line(theirs[misfit])}: is {there}, {here} here{_hint(kind, stored, misfit, here)}")
     missing = [name for name in wanted if name not in stored and not name.endswith(COUNTERS)]
     unknown = [name for name in stored if name not in wanted]
     for text, flag, part in OPTIONAL:
@@ -126,7 +135,7 @@ def _compare(names: Sorted, kind: str, stored: Mapping[str, Stored], wanted: Map
         if unknown and not missing and set(unknown) == {name for name in stored if part.search(name)}:
             raise UsageError(f"has {text}; --{flag} would fit")
     if unknown:
-        raise RatespikeError(f"{printable(theirs[unknown[0]])} is no part of {kind}")
+        raise RatespikeError(f"{one_line(theirs[unknown[0]])} is no part of {kind}")
     if missing:
         raise RatespikeError(f"lacks {missing[0]}, and {len(missing) - 1} more of {len(wanted)}")
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 from foundation.errors import RatespikeError
+from foundation.text import one_line
 
 MOST = 5_000_000
 """Instructions in a pickle; one with the weights and the optimiser of ResNet-50 has 20,000."""
@@ -73,12 +74,6 @@ class Reference:
     def kind(self) -> str:
         first = self.identity[0] if isinstance(self.identity, tuple) and self.identity else ""
         return first if isinstance(first, str) else ""
-
-
-def printable(text: object) -> str:
-    """A name from a file as it may stand in a message: one line, not too long."""
-    shown = "".join(c if c.isprintable() else "?" for c in str(text))
-    return shown if len(shown) <= 80 else shown[:77] + "..."
 
 
 def mapping(value: Any) -> dict[Any, Any] | None:
@@ -249,6 +244,6 @@ def _checked(module: Any, name: Any) -> Name:
         raise TypeError
     if HOSTILE.fullmatch(f"{module}.{name}"):
         raise RatespikeError(
-            f"would call {printable(f'{module}.{name}')} in a program that trusts it; nothing of it was run or taken"
+            f"would call {one_line(f'{module}.{name}')} in a program that trusts it; nothing of it was run or taken"
         )
     return Name(module, name)

@@ -23,7 +23,9 @@ ORIGIN = "origin.json"
 """In the run's folder: where its weights come from, and their names there and here."""
 
 
-def import_run(path: Path, config: LPLConfig, folder: Path, root: Path | None = None, *, force: bool = False) -> Loaded:
+def import_run(
+    path: Path, config: LPLConfig, folder: Path, root: Path | None = None, *, prefix: str = "", force: bool = False
+) -> Loaded:
     """Make a run of no epochs in `folder` that has the weights in the file `path`.
 
     Args:
@@ -31,16 +33,17 @@ def import_run(path: Path, config: LPLConfig, folder: Path, root: Path | None = 
         config: of the run: its dataset, its encoder.
         folder: new, or empty.
         root: of the datasets.
+        prefix: as `load_existing` takes it.
         force: replace a run that lies there.
 
     Raises:
         UsageError: the folder is not free, or the weights are of another encoder; nothing is written then.
         RatespikeError: as `load_existing`.
     """
+    open_run(folder, config, resume=False, write=False, force=force)
     shape, classes = _images(config, root)
     network = build_network(config, shape, classes)
-    loaded = load_existing(path, network.encoder, config.encoder.kind)
-    open_run(folder, config, resume=False, write=False, force=force)
+    loaded = load_existing(path, network.encoder, config.encoder.kind, prefix)
     learner = SimpleNamespace(network=network, optimizer=optimizer(config, network))
     origin = {"file": str(loaded.path), "source": loaded.source, "epoch": loaded.epoch}
     with locked(folder):

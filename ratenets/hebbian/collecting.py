@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from foundation.errors import RatespikeError
+from foundation.json_files import DAMAGE
+from foundation.text import one_line
 from ratenets.hebbian.pictures import Pictures
 from ratenets.hebbian.results import Epoch, LocalResult
 from ratenets.hebbian.training import LocalLearner, initial_model, resolved
@@ -35,7 +38,24 @@ def result_of(
         experiment: of `EXPERIMENTS`, if it is part of one.
         condition: its name there.
         metrics: what was measured at the end.
+
+    Raises:
+        RatespikeError: the history lacks something, or has it wrong; that of a run that went on is read from its file.
     """
+    try:
+        return _result(learner, history, run, experiment, condition, metrics or {})
+    except DAMAGE as error:
+        raise RatespikeError(f"{run}: its metrics are damaged ({one_line(error)})") from None
+
+
+def _result(
+    learner: LocalLearner,
+    history: Sequence[Mapping[str, Any]],
+    run: str,
+    experiment: str,
+    condition: str,
+    metrics: Mapping[str, float],
+) -> LocalResult:
     config, material = learner.config, learner.material
     correct = [int(history[-1][f"validation/correct/{label}"]) for label in material.classes]
     seen = np.bincount(material.validation[1], minlength=len(material.classes))
@@ -52,7 +72,7 @@ def result_of(
         correct=tuple(correct),
         seen=tuple(seen.tolist()),
         test_accuracy=history[-1].get("test/accuracy"),
-        metrics=dict(metrics or {}),
+        metrics=dict(metrics),
     )
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from foundation.tables import aligned
+from foundation.text import one_line
 from ratenets.butd.summary import ENOUGH, estimate
-from ratenets.existing.pickles import printable
 from ratenets.hebbian.classifier import FOLDS, Specificity, name_the_rule
 from ratenets.hebbian.results import LocalResult
 from ratenets.hebbian.summary import Summary, Values, layers_of, summaries
@@ -91,7 +91,7 @@ def specificity_lines(found: Specificity) -> list[str]:
 
 
 def _name(summary: Summary) -> str:
-    return printable(f"{summary.label}, {summary.setting}" if summary.setting else summary.label)
+    return one_line(f"{summary.label}, {summary.setting}" if summary.setting else summary.label)
 
 
 def _cell(values: Values, digits: int = 2) -> str:

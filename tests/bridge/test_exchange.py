@@ -1,9 +1,12 @@
 """Weights by layer: of every kind of network they come out, and go in again."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from bridge.exchange import layer_weights, with_weights, word
+from bridge.exchange import export_network, files_of, layer_weights, with_weights, word
 from foundation.errors import UsageError
 from spiking.network_file import NetworkFile
 from spiking.torch.integrate_and_fire import simulate
@@ -29,5 +32,25 @@ def test_weights_that_the_network_has_not_are_refused_by_name(rng: np.random.Gen
         with_weights(file, {"first/weight": np.ones((2, 2))})
 
 
+def test_layers_of_like_names_are_files_of_their_own(rng: np.random.Generator, tmp_path: Path) -> None:
+    network = network_of(rng)
+    names = iter(["a b", "a_b", "a-b", "a b", "a.b", "é" * 200, "ü" * 200])
+    layers = tuple(replace(layer, name=next(names)) for layer in network.layers)
+    file = NetworkFile(replace(network, layers=layers))
+    export_network(file, "auryn", tmp_path / "out", images=np.zeros(0))
+    count = sum(len(network.sources(number)) for number in range(len(network.layers) + 1))
+    assert len(list((tmp_path / "out").glob("*.wmat"))) == count
+
+
+def test_an_export_says_which_files_it_writes(tmp_path: Path) -> None:
+    assert files_of("brian2", tmp_path / "net.py") == (tmp_path / "net.py", tmp_path / "net.data.h5")
+    assert files_of("npz", tmp_path / "net.npz") == (tmp_path / "net.npz",)
+    assert files_of("sonata", tmp_path / "folder") == ()
+    with pytest.raises(UsageError, match=r"net\.h5: a script's name ends in \.py"):
+        files_of("brian2", tmp_path / "net.h5")
+
+
 def test_a_layers_name_becomes_a_word() -> None:
+    assert word("../../x") == "x"
+    assert word("\x1b[31m") == "31m"
     assert word("layer 1, max-pool") == "layer_1_max_pool"

@@ -6,13 +6,14 @@ import sys
 import textwrap
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 from foundation.arrays import mapped, opened, read_arrays
-from tests.faults.damage import EDITS, edited, refused
+from tests.faults.damage import EDITS, Edit, edited, refused
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,9 +38,9 @@ def zipped(path: Path, entries: dict[str, bytes], how: int = zipfile.ZIP_DEFLATE
 
 
 def test_arrays_are_read_by_name(tmp_path: Path) -> None:
-    arrays = {"a/b": np.arange(6).reshape(2, 3), "c": np.float32(2.5), "none": np.zeros((0, 3))}
-    for write in (np.savez, np.savez_compressed):
-        write(tmp_path / "a.npz", **arrays)
+    arrays: dict[str, Any] = {"a/b": np.arange(6).reshape(2, 3), "c": np.float32(2.5), "none": np.zeros((0, 3))}
+    for save in (np.savez, np.savez_compressed):
+        save(tmp_path / "a.npz", **arrays)
         back = read_arrays(tmp_path / "a.npz", "tests", 10_000)
         assert list(back) == list(arrays)
         for name, array in arrays.items():
@@ -128,7 +129,7 @@ def test_bombs_take_no_memory_whoever_reads_them(tmp_path: Path) -> None:
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(edits=EDITS)
-def test_damaged_files_are_read_or_refused_and_nothing_else_happens(tmp_path: Path, edits: list) -> None:
+def test_damaged_files_are_read_or_refused_and_nothing_else_happens(tmp_path: Path, edits: list[Edit]) -> None:
     path = tmp_path / "a.npz"
     np.savez_compressed(path, a=np.arange(50.0), b=np.arange(9).reshape(3, 3), t=np.array(["x", "yy"]))
     path.write_bytes(edited(path.read_bytes(), edits))

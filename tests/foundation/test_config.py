@@ -94,3 +94,21 @@ def test_an_unreadable_file_is_an_error_of_the_world(tmp_path):
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(RatespikeError, match="cannot be read"):
         configs.read_text(tmp_path / "binary.toml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = " + "[" * 3000,
+        "a = " + "[" * 3000 + "]" * 3000,
+        "a." * 3000 + "b = 1",
+        "a = " + "9" * 5000,
+        "a = 0x" + "f" * 5000,
+        "a = 1\na.b = 2",
+        "a = 1979-99-99",
+    ],
+)
+def test_toml_that_no_config_is_made_of_is_one_line(text: str) -> None:
+    with pytest.raises(UsageError, match=r"^x\.toml: not TOML") as caught:
+        configs.parse(text, "x.toml")
+    assert str(caught.value).isprintable()

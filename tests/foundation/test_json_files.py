@@ -27,9 +27,13 @@ def test_a_file_of_this_kind_and_version_is_built_from(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('{"kind": "other", "format": 1, "numbers": []}', "not a file of `make it` of this version"),
+        ('{"kind": "other", "format": 1, "numbers": []}', "is a file of other, not a file of `make it`"),
         ('{"kind": "mine", "format": 2, "numbers": []}', "not a file of `make it` of this version"),
-        ("[]", "not a file of `make it` of this version"),
+        ("[]", "is a JSON file of something else, not a file of `make it`"),
+        (
+            '{"kind": "mine", "format": 1, "numbers": [], "x": ["\\u001b[2J"]}',
+            "that cannot be printed, '?[2J'",
+        ),
         ("{", "damaged, or not a file of `make it`"),
         ('{"kind": "mine", "format": 1}', "damaged, or not a file of `make it`"),
         ('{"kind": "mine", "format": 1, "numbers": ["x"]}', "could not convert"),

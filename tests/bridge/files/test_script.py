@@ -1,5 +1,6 @@
 """The exported script runs where nothing of ours is, and gives the spikes and answers that the network gives."""
 
+import ast
 import os
 import re
 import subprocess
@@ -11,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from bridge.files.script import write_script
+from bridge.files.script import script_files, write_script
 from foundation.errors import UsageError
 from spiking.brian import integrate_and_fire as brian
 from spiking.integrate_and_fire import IFNetwork
@@ -90,7 +91,7 @@ def test_the_script_can_be_read(tmp_path: Path, rng: np.random.Generator) -> Non
     assert text.startswith('"""Digits, two layers\n')
     assert max(map(len, text.splitlines())) <= 200
     assert "# --- residual: 6 x 4 x 4" in text
-    with h5py.File(tmp_path / "net.h5") as file:
+    with h5py.File(tmp_path / "net.data.h5") as file:
         assert file["layer_0/projection_0/w"].attrs["units"] == "threshold"
         assert len(file["layer_0/projection_0/w"]) == len(file["layer_0/projection_0/pre"])
 
@@ -109,3 +110,33 @@ def test_what_has_no_script_is_refused_and_leaves_no_file(
     with pytest.raises(UsageError, match="Brian2 would need"):
         write_script(tmp_path / "net.py", network, x)
     assert not list(tmp_path.iterdir())
+
+
+HOSTILE = [
+    '"""; import os; os.mkdir("executed"); """',
+    "a\nos.mkdir('executed')",
+    '": os.mkdir("executed"), "',
+    "\\",
+    'x"',
+    "{name}",
+]
+"""Names and titles that would end the literal or the comment in which they stand."""
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_no_text_of_a_file_becomes_code(tmp_path: Path, rng: np.random.Generator, text: str) -> None:
+    network = network_of(rng)
+    first = replace(network.layers[0], name=text)
+    path = tmp_path / f"{text.replace('/', '')[:40]}.py"
+    write_script(path, replace(network, layers=(first, *network.layers[1:])), np.ones((2, 2, 6, 6)), title=text)
+    plain = tmp_path / "plain.py"
+    write_script(plain, network, np.ones((2, 2, 6, 6)))
+
+    def calls(script: Path) -> list[str]:
+        tree = ast.parse(script.read_text().replace(repr(text), repr("first")))
+        return [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+
+    assert calls(path) == calls(plain)
+    assert script_files(path) == (path, path.with_suffix(".data.h5"))
+    assert all(each.is_file() for each in script_files(path))
+    assert repr(text) in path.read_text()

@@ -117,7 +117,10 @@ def damaged(path: Path, change: Any) -> str:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda file, _: file.update(kind="ratespike toy"), "not a file of `ratespike deep butd` of this version"),
+        (
+            lambda file, _: file.update(kind="ratespike toy"),
+            "is a file of ratespike toy, not a file of",
+        ),
         (lambda file, _: file.update(format=2), "not a file of `ratespike deep butd` of this version"),
         (lambda file, _: file.update(runs=[]), "holds no run"),
         (lambda file, _: file.update(runs=[3]), "damaged"),

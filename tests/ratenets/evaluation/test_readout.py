@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from foundation.data.images import ImageSet
-from foundation.errors import UsageError
+from foundation.errors import RatespikeError, UsageError
 from ratenets.evaluation.layerwise import few_label_accuracy, layerwise, pixel_baseline, table
 from ratenets.evaluation.readout import Readout, codes, few_labels, fit
 from ratenets.lpl import encoders
@@ -89,3 +89,11 @@ def test_layerwise_reads_every_layer_with_the_same_labels(rng):
     text = table([pixels, *rows], 10)
     assert len(text.splitlines()) == 4
     assert "10 labels" in text.splitlines()[0]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1.7e308])
+def test_features_that_are_not_finite_are_refused(value: float) -> None:
+    features = np.arange(8, dtype=np.float64).reshape(4, 2)
+    features[1:3, 1] = value
+    with np.errstate(all="ignore"), pytest.raises(RatespikeError, match="readout: the activity is not finite"):
+        fit(features, np.array([0, 1, 0, 1]))

@@ -60,7 +60,7 @@ def edited(change):
 DAMAGED = {
     "no JSON": (lambda path: path.write_text("rows"), "damaged"),
     "no text": (lambda path: path.write_bytes(b"\xff\xfe"), "damaged"),
-    "a list": (lambda path: path.write_text("[1]"), "not a file of `ratespike deep readout --json` of this version"),
+    "a list": (lambda path: path.write_text("[1]"), "is a JSON file of something else, not a file of `ratespike deep"),
     "another kind": (edited(lambda v: v.update(kind="ratespike toy")), "not a file of"),
     "another version": (edited(lambda v: v.update(format=2)), "of this version"),
     "no rows": (edited(lambda v: v.pop("rows")), "damaged.*rows"),

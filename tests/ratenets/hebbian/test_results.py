@@ -45,7 +45,7 @@ def damaged(content: dict[str, Any], *path: str | int, value: Any) -> dict[str, 
 @pytest.mark.parametrize(
     ("path", "value", "reason"),
     [
-        (("kind",), "other", "not a file of `ratespike deep hebbian` of this version"),
+        (("kind",), "other", "is a file of other, not a file of `ratespike deep hebbian`"),
         (("format",), 2, "of this version"),
         (("runs",), [], "holds no run"),
         (("runs", 0, "seed"), "one", "run 1: seed"),

@@ -1,0 +1,59 @@
+"""Is the checkpoint of a run safe to load? Looked at as data, before torch makes anything of it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from foundation.errors import RatespikeError
+from foundation.text import one_line
+from ratenets.existing.archives import Archive, is_tensor, opened
+from ratenets.existing.pickles import Object
+
+PLAIN = (str, int, float, bool, type(None))
+DICTIONARY = "collections.OrderedDict"
+
+
+def check_checkpoint(path: Path) -> None:
+    """Refuse a checkpoint that `torch.load` should not see.
+
+    Everything in it has to lie in the file as it is, nothing compressed; tensors are no larger than their storages, and
+    these are as large as they say; beside tensors there are dictionaries, lists, numbers and texts alone.
+
+    Raises:
+        RatespikeError: there is none, it is damaged, or it holds something else; the message names the file.
+    """
+    try:
+        with opened(path) as archive:
+            _walk(archive)
+    except RatespikeError as error:
+        raise RatespikeError(f"{path}: {error}") from None
+
+
+def _walk(archive: Archive) -> None:
+    seen: set[int] = set()
+    storages: dict[str, int] = {}
+    left: list[Any] = [archive.root]
+    while left:
+        value = left.pop()
+        if isinstance(value, PLAIN) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, dict):
+            left += [*value.keys(), *value.values()]
+        elif isinstance(value, list | tuple):
+            left += value
+        elif is_tensor(value):
+            stored = archive.stored(value)
+            if stored is not None and math.prod(stored.shape) > stored.numel:
+                raise RatespikeError(f"damaged: a tensor {list(stored.shape)} in a storage of {stored.numel} values")
+            if stored is not None and storages.setdefault(stored.key, stored.bytes) != stored.bytes:
+                raise RatespikeError(f"damaged: the storage {one_line(stored.key)} is of two sizes")
+        elif isinstance(value, Object) and str(value.maker) == DICTIONARY:
+            left += [value.arguments, value.items, value.state]
+        else:
+            what = value.maker if isinstance(value, Object) else type(value).__name__
+            raise RatespikeError(f"damaged: holds {one_line(what)}, which no checkpoint of ours does")
+    for key, length in storages.items():
+        archive.read(key, length)  # with its checksum
