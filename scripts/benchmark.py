@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 
 from foundation.files import check_target
+from ratenets.run_config import PRECISIONS
 
-from .groups import LazyGroup
+from .commands import Command, LazyGroup
 from .options import device_option
 
 COMMANDS = {
@@ -42,9 +43,15 @@ def _target(context: click.Context, parameter: click.Parameter, value: Path | No
     return value
 
 
-@click.command()
+@click.command(cls=Command)
 @device_option
-@click.option("--precision", default="float32", show_default=True, help="float32, or bfloat16 products")
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="float32",
+    show_default=True,
+    help="bfloat16: of products alone",
+)
 @racing_options
 def deep(device: str, precision: str, repeats: int, json_file: Path | None) -> None:
     """One step of layer-local LPL (views, losses, local gradients, Adam) against a bare end-to-end forward and
@@ -55,7 +62,7 @@ def deep(device: str, precision: str, repeats: int, json_file: Path | None) -> N
     run(device, precision, repeats, json_file)
 
 
-@click.command()
+@click.command(cls=Command)
 @device_option
 @click.option("--networks", type=int, default=64, show_default=True, help="size of the batch in torch")
 @racing_options
@@ -72,7 +79,7 @@ def spike(device: str, networks: int, repeats: int, json_file: Path | None) -> N
     run(device, networks, repeats, json_file)
 
 
-@click.command()
+@click.command(cls=Command)
 @device_option
 @racing_options
 def bridge(device: str, repeats: int, json_file: Path | None) -> None:
@@ -85,7 +92,7 @@ def bridge(device: str, repeats: int, json_file: Path | None) -> None:
     run(device, repeats, json_file)
 
 
-@click.command()
+@click.command(cls=Command)
 @device_option
 @racing_options
 def butd(device: str, repeats: int, json_file: Path | None) -> None:
@@ -99,7 +106,7 @@ def butd(device: str, repeats: int, json_file: Path | None) -> None:
     run(device, repeats, json_file)
 
 
-@click.command()
+@click.command(cls=Command)
 @device_option
 @racing_options
 def hebbian(device: str, repeats: int, json_file: Path | None) -> None:

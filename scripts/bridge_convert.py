@@ -12,6 +12,7 @@ from bridge.config import ConversionConfig
 from foundation.errors import UsageError
 from foundation.files import check_target, write_json
 
+from .commands import Command
 from .options import build_config, config_options, device_option, flag_values, root_option
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ PRECISION = click.option(
 )
 
 
-@click.command("convert")
+@click.command("convert", cls=Command)
 @click.argument("run", type=click.Path(path_type=Path))
 @config_options(ConversionConfig)
 @root_option
@@ -92,7 +93,7 @@ def convert(
     click.echo(f"{out}: {report.flips} of {report.images} images are classified differently after {steps} steps")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("file", type=click.Path(path_type=Path))
 @root_option
 @click.option("--data", metavar="NAME", help="show its test images  [default: those of the network's run]")

@@ -10,6 +10,7 @@ import click
 from foundation.errors import RatespikeError, UsageError
 from foundation.files import check_target
 
+from .commands import Command
 from .options import device_option, root_option
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ FOLDERS = ("sonata", "auryn")
 EXAMPLES = 10  # images that a script comes with
 
 
-@click.command("export")
+@click.command("export", cls=Command)
 @click.argument("file", metavar="INPUT", type=click.Path(path_type=Path))
 @click.option(
     "--format",
@@ -33,7 +34,7 @@ EXAMPLES = 10  # images that a script comes with
 @click.option("--dt", type=float, default=1e-3, show_default=True, help="nir: duration of a step, in s")
 @click.option("--steps", type=int, default=32, show_default=True, help="brian2: time steps of each image")
 @root_option
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="where to")
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="PATH", help="where to")
 def export_command(file: Path, form: str, dt: float, steps: int, root: Path | None, out: Path) -> None:
     """Write the converted network, or the run of `ratespike spike network`, in INPUT in another format.
 
@@ -81,7 +82,7 @@ def _examples(content: NetworkFile, root: Path | None) -> np.ndarray:
     return np.random.default_rng(0).random((EXAMPLES, *content.network.input_shape))
 
 
-@click.command("import")
+@click.command("import", cls=Command)
 @click.argument("file", metavar="INPUT", type=click.Path(path_type=Path))
 @click.option(
     "--format", "form", type=click.Choice(["nir", "sonata", "auryn", "npz"]), help="of INPUT; none with --into"
@@ -91,7 +92,13 @@ def _examples(content: NetworkFile, root: Path | None) -> np.ndarray:
 @click.option("--dt", type=float, help="spikes: duration of a step, in s")
 @root_option
 @device_option
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="where to: a file; with --into, a new run")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="PATH",
+    help="where to: a file; with --into, a new run",
+)
 def import_command(
     file: Path,
     form: str | None,

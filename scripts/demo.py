@@ -6,10 +6,17 @@ from pathlib import Path
 
 import click
 
+from .commands import Command
 
-@click.command()
+
+@click.command(cls=Command)
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("ratespike-demo"), show_default=True, help="folder"
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("ratespike-demo"),
+    show_default=True,
+    metavar="DIR",
+    help="folder",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="of all random draws")
 @click.option("--seeds", type=int, default=1, show_default=True, help="networks of each kind, for the spread")

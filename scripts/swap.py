@@ -10,10 +10,11 @@ import click
 from foundation.files import check_target
 from ratenets.lpl.swap_config import SwapConfig
 
+from .commands import Command
 from .options import build_config, config_options, device_option, flag_values, root_option
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run", type=click.Path(path_type=Path))
 @config_options(SwapConfig)
 @root_option
