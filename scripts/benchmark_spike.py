@@ -24,7 +24,7 @@ def run(device: str, networks: int, repeats: int, json_file: Path | None) -> Non
     """See `ratespike benchmark spike --help`."""
     from foundation.devices import find_device
     from spiking.brian.running import code_generation
-    from spiking.brian.standalone import compiler
+    from spiking.brian.standalone import no_standalone
 
     where = find_device(device, "--device")
     if networks < 1:
@@ -36,7 +36,7 @@ def run(device: str, networks: int, repeats: int, json_file: Path | None) -> Non
             with code_generation("numpy"):
                 rows["layer, 500 steps"] = race(_layer(), repeats, where, "layer")
             report("spike", rows, "without plasticity", "ms per step", 1e3 / 500, None)
-            if compiler() is not None:
+            if not no_standalone():
                 runs = {**_brian_networks(programs), **runs}
         seconds = race({name: run for name, (run, _) in runs.items()}, repeats, where, "network")
     unit = "network-seconds per " + ("CPU-second" if where.type == "cpu" else "second")

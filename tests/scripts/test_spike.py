@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from spiking.brian.standalone import compiler
+from spiking.compilers import trouble
 from spiking.run_file import read_configs, read_networks, read_pairings
 from tests.spiking.same_files import assert_same_file
 
@@ -82,7 +82,7 @@ def test_a_killed_run_goes_on_to_the_same_file(network, tmp_path, shell):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
+@pytest.mark.skipif(bool(trouble()), reason="there is no C++ compiler")
 def test_a_killed_program_goes_on_to_the_same_file(tmp_path, shell):
     compiled = [*RUN, "--codegen", "standalone"]
     assert shell("spike", "network", *compiled, "--out", tmp_path / "whole.h5").returncode == 0
