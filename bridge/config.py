@@ -124,9 +124,9 @@ class ComparisonConfig:
     beta: float = setting(20.0, "steepness of the surrogate derivative, per threshold")
     shuffles: int = setting(20, "shufflings of the inputs' frames, for the control")
     codegen: str = setting(
-        "numpy",
-        "how Brian2 makes code: numpy (nothing to compile), or cython (for long stimuli)",
-        choices=("numpy", "cython"),
+        "auto",
+        "how Brian2 makes code: numpy (nothing to compile), cython (for long stimuli), or auto: by their length",
+        choices=("auto", "numpy", "cython"),
     )
     seed: int = setting(0, "of the spikes and the shufflings")
 

@@ -28,21 +28,16 @@ def command(out: Path, seed: int, seeds: int, epochs: int) -> None:
     network (snnTorch and Brian2), lets a spiking layer learn by the same rule, and writes a report with figures into
     --out. About a minute on one core. A demo that was stopped goes on where it was.
     """
-    from threadpoolctl import threadpool_limits
-
     from foundation.errors import StoppedError
-    from spiking.brian.running import code_generation
+    from foundation.threads import threads_for
 
     from .demo_report import write_report
     from .demo_tour import DemoConfig, open_demo, take
 
     config = DemoConfig(seed=seed, seeds=seeds, epochs=epochs)
     open_demo(out, config)
-    import torch
-
-    torch.set_num_threads(1)  # these matrices are too small to share, and a busy second core would stall them
     try:
-        with threadpool_limits(1), code_generation("numpy"):  # nothing to compile, so nothing to wait for
+        with threads_for(0):  # all of its matrices are small
             tour = take(config, out)
         write_report(tour, out)
     except (StoppedError, KeyboardInterrupt):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from foundation.errors import UsageError
+from foundation.threads import threads_for
 from ratenets.evaluation.features import BATCH, pooled
 
 Features = NDArray[np.float64]
@@ -49,7 +50,8 @@ def fit(features: Features, labels: Labels, strength: float = 1.0) -> Readout:
         raise UsageError(f"readout: every class needs a label to learn from, got only {classes.tolist()}")
     mean, deviation = features.mean(0), features.std(0)
     scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 0)
-    model = LogisticRegression(C=strength, max_iter=2000).fit((features - mean) * scale, labels)
+    with threads_for(features.size * len(classes)):
+        model = LogisticRegression(C=strength, max_iter=2000).fit((features - mean) * scale, labels)
     weight, bias = model.coef_ * scale, model.intercept_
     if len(classes) == 2:  # scikit-learn then gives the second class's logit over the first's alone
         weight, bias = np.vstack([np.zeros_like(weight), weight]), np.array([0.0, *bias])
