@@ -19,7 +19,7 @@ from foundation.errors import UsageError
 from foundation.seeds import numpy_generator
 from ratenets.lpl.rule import online_update
 from spiking.brian.feedforward import LayerRun, run_layer
-from spiking.brian.running import code_generation
+from spiking.brian.running import code_for
 
 Floats = NDArray[np.float64]
 
@@ -256,7 +256,7 @@ def learn(
         generator=numpy_generator(config.seed, "learning"),
     )
     window = round(config.rule().update_interval / config.dt)
-    with code_generation(config.codegen):
+    with code_for(spikes.steps, config.codegen):
         run = run_layer(
             replace(spikes, steps=-(-spikes.steps // window) * window + 1),
             weights,
@@ -290,7 +290,7 @@ def _spiking(
         generator=numpy_generator(config.seed, "spikes"),
     )
     hebbian = np.repeat([1.0, 0.0], config.realisations)
-    with code_generation(config.codegen):
+    with code_for(spikes.steps, config.codegen):
         return run_layer(
             spikes,
             weights,

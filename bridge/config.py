@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from foundation.config import setting
+from foundation.config import check_choices, setting
 from foundation.errors import UsageError
 from spiking.parameters import ConductanceNeuron, CurrentNeuron, LPLSynapse, whole_steps
 
@@ -25,25 +25,26 @@ class ConversionConfig:
     percentile: float = setting(99.9, "percentile of a layer's activations that becomes one spike per step")
     per_channel: bool = setting(False, "a scale for every channel (or unit of a dense layer), instead of one per layer")
     balancing: str = setting(
-        "rates", "where scales are measured: rates; spikes: layer by layer, on what spiking layers below deliver"
+        "rates",
+        "where scales are measured: rates; spikes: layer by layer, on what spiking layers below deliver",
+        choices=BALANCING,
     )
     balancing_steps: int = setting(64, "balancing spikes: time steps of each image")
-    max_pooling: str = setting("count", "what a max-pool becomes: a gate (count, potential), or average")
-    input_coding: str = setting("analog", "analog (constant current) or poisson (input spikes)")
+    max_pooling: str = setting(
+        "count", "what a max-pool becomes: a gate (count, potential), or average", choices=MAX_POOLING
+    )
+    input_coding: str = setting(
+        "analog", "analog: constant current; poisson: input spikes", choices=("analog", "poisson")
+    )
     initial_potential: float = setting(0.5, "where membranes start, in units of the threshold")
-    reset: str = setting("subtract", "after a spike: subtract the threshold, or go to zero")
+    reset: str = setting(
+        "subtract", "after a spike: subtract the threshold, or go to zero", choices=("subtract", "zero")
+    )
 
     def __post_init__(self) -> None:
         if not 0 < self.percentile <= 100:
             raise UsageError(f"percentile: must lie above 0 and up to 100, got {self.percentile}")
-        for name, known in (
-            ("balancing", BALANCING),
-            ("max_pooling", MAX_POOLING),
-            ("input_coding", ("analog", "poisson")),
-            ("reset", ("subtract", "zero")),
-        ):
-            if getattr(self, name) not in known:
-                raise UsageError(f"{name}: must be {' or '.join(known)}, got '{getattr(self, name)}'")
+        check_choices(self)
         if self.balancing_steps < 1:
             raise UsageError(f"balancing_steps: must be at least 1, got {self.balancing_steps}")
         if not math.isfinite(self.initial_potential):
@@ -54,7 +55,7 @@ class ConversionConfig:
 class LearningConfig:
     """How a layer goes on learning."""
 
-    reading: str = setting("current", "current (signed weights), or conductance (the reference's neuron)")
+    reading: str = setting("current", "current: signed weights; conductance: the reference's neuron", choices=READINGS)
     frame: float = setting(0.1, "duration of a frame, in s; the rule's Delta t is set to it")
     dt: float = setting(5e-4, "step of the simulation, in s")
     input_rate: float = setting(200.0, "rate of an input of activation 1, in Hz")
@@ -65,13 +66,13 @@ class LearningConfig:
     eta: float = setting(0.0, "learning rate; 0: such that weights change by about --change")
     change: float = setting(0.02, "how far the weights are to go, as a share of their norm")
     w_max: float = setting(0.0, "current: bound of all weights, in thresholds; 0: none")
-    inhibition: str = setting("fixed", "conductance: inhibitory synapses are fixed, or follow the symmetric rule")
+    inhibition: str = setting(
+        "fixed", "conductance: inhibitory synapses are fixed, or follow the symmetric rule", choices=INHIBITION
+    )
     seed: int = setting(0, "of the input spikes")
 
     def __post_init__(self) -> None:
-        for name, known in (("reading", READINGS), ("inhibition", INHIBITION)):
-            if getattr(self, name) not in known:
-                raise UsageError(f"{name}: must be {' or '.join(known)}, got '{getattr(self, name)}'")
+        check_choices(self)
         for name in ("frame", "dt", "input_rate", "unit_rate", "beta"):
             if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
                 raise UsageError(f"{name}: must be positive, got {getattr(self, name)}")
@@ -122,14 +123,17 @@ class ComparisonConfig:
     unit_rate: float = setting(500.0, "firing rate of a unit of activation 1, in Hz")
     beta: float = setting(20.0, "steepness of the surrogate derivative, per threshold")
     shuffles: int = setting(20, "shufflings of the inputs' frames, for the control")
-    codegen: str = setting("numpy", "how Brian2 makes code: numpy (nothing to compile), or cython (for long stimuli)")
+    codegen: str = setting(
+        "auto",
+        "how Brian2 makes code: numpy (nothing to compile), cython (for long stimuli), or auto: by their length",
+        choices=("auto", "numpy", "cython"),
+    )
     seed: int = setting(0, "of the spikes and the shufflings")
 
     def __post_init__(self) -> None:
+        check_choices(self)
         if self.realisations < 2 or self.realisations % 2:
             raise UsageError(f"realisations: are split into halves, so must be even, got {self.realisations}")
-        if self.codegen not in ("numpy", "cython"):
-            raise UsageError(f"codegen: must be numpy or cython, got '{self.codegen}'")
         if self.shuffles < 1:
             raise UsageError(f"shuffles: must be at least 1, got {self.shuffles}")
         for name in ("frame", "dt", "input_rate", "unit_rate", "beta"):

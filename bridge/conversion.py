@@ -23,6 +23,7 @@ from bridge.config import ConversionConfig
 from bridge.lowering import lower_encoder
 from foundation.errors import UsageError
 from foundation.progress import bar
+from foundation.threads import threads_for
 from ratenets.evaluation.readout import Readout
 from ratenets.lpl.encoders import Encoder
 from spiking.integrate_and_fire import INPUT, IFLayer, IFNetwork, MaxPool, Projection
@@ -83,7 +84,8 @@ def convert_network(
     measured = measure(rate, calibration, config, batch_size=batch_size)
     scales = {number: found.scale for number, found in measured.items()}
     if config.balancing == "spikes":
-        scales = balanced(rate, calibration, scales, config, batch_size=batch_size)
+        with threads_for(batch_size * rate.macs()):
+            scales = balanced(rate, calibration, scales, config, batch_size=batch_size)
     network = _prepared(rescaled(rate, scales), config)
     statistics = {
         number: Statistics(
@@ -153,11 +155,12 @@ def measure(
     tasks: list[int | None] = [*range(len(rate.tasks))] or [None]
     found = {number: Activations(rate.shapes[number], len(calibration) * len(tasks), config) for number in rate.spiking}
     batches = torch.split(calibration.to(dtype), batch_size)
-    for batch in bar(batches, label=f"calibration, {len(calibration)} images", unit="batch"):
-        for task in tasks:
-            activations = evaluate(module, batch, task)
-            for number, of in found.items():
-                of.add(activations[number])
+    with threads_for(batch_size * rate.macs()):
+        for batch in bar(batches, label=f"calibration, {len(calibration)} images", unit="batch"):
+            for task in tasks:
+                activations = evaluate(module, batch, task)
+                for number, of in found.items():
+                    of.add(activations[number])
     return {number: of.measured() for number, of in found.items()}
 
 

@@ -14,7 +14,7 @@ from bridge.runs import Trials
 from foundation.errors import UsageError
 from foundation.progress import bar
 from spiking.integrate_and_fire import INPUT, IFLayer, IFNetwork, IFResult, MaxPool, Simulator, Stimulus
-from spiking.synapses import Array, fan_out, macs, per_unit
+from spiking.synapses import Array, fan_out, per_unit
 from spiking.torch.integrate_and_fire import SnnTorchNetwork, evaluate
 
 BATCH = 100
@@ -218,7 +218,7 @@ class _Both:
     def report(self) -> ConversionReport:
         """Once all images were shown."""
         network, images = self.network, len(self.trials)
-        layers = [tally.report(images, self.events[n] / images, _macs(network, n)) for n, tally in self.tallies.items()]
+        layers = [tally.report(images, self.events[n] / images, network.macs(n)) for n, tally in self.tallies.items()]
         return ConversionReport(
             images=images,
             steps=self.steps,
@@ -302,12 +302,6 @@ def _fan_outs(network: IFNetwork) -> list[list[Array]]:
         else:
             found.append([fan_out(p.maps, shape) for p, shape in zip(layer.projections, below, strict=True)])
     return found
-
-
-def _macs(network: IFNetwork, number: int) -> int:
-    below = [network.shape_of(source) for source in network.sources(number)]
-    layer = network.spiking[number]
-    return sum(macs(p.maps, shape) for p, shape in zip(layer.projections, below, strict=True))
 
 
 def spike_differences(one: list[NDArray[np.bool_]], other: list[NDArray[np.bool_]]) -> tuple[int, int, int]:

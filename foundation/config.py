@@ -10,7 +10,7 @@ import dataclasses
 import json
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from numbers import Integral, Real
 from pathlib import Path
@@ -25,12 +25,27 @@ if TYPE_CHECKING:
 Config = TypeVar("Config", bound="DataclassInstance")
 
 
-def setting(default: Any, text: str, flag: str | None = None) -> Any:
+def setting(
+    default: Any,
+    text: str,
+    flag: str | None = None,
+    *,
+    choices: Collection[str] = (),
+    empty: str = "none",
+    metavar: str | None = None,
+) -> Any:
     """A dataclass field with a default and a help text (units included), which the command line shows.
 
-    `flag` is the option's name there, if it is not the field's.
+    Args:
+        default: the field's.
+        text: what it is.
+        flag: the option's name on the command line, if it is not the field's.
+        choices: all values that there are, if they are names; `check_choices` refuses others.
+        empty: what an empty default means, in words.
+        metavar: what the command line's help calls its value, if it is no number and no name.
     """
-    return dataclasses.field(default=default, metadata={"help": text, "flag": flag})
+    metadata = {"help": text, "flag": flag, "choices": choices, "empty": empty, "metavar": metavar}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @cache
@@ -122,8 +137,21 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def check_choices(config: DataclassInstance, section: str = "") -> None:
+    """Refuse a value that is none of its field's choices.
+
+    Raises:
+        UsageError: the message names the field, behind its `section`.
+    """
+    for field in dataclasses.fields(config):
+        choices, value = field.metadata.get("choices", ()), getattr(config, field.name)
+        if choices and value not in choices:
+            name = f"{section}.{field.name}" if section else field.name
+            raise UsageError(f"{name}: must be one of {', '.join(choices)}, got {value!r}")
+
+
 def check_kinds(config: DataclassInstance) -> None:
-    """Refuse values that are not of their field's type, in a config that was made in Python.
+    """Refuse values that are not of their field's type, or none of its choices, in a config that was made in Python.
 
     Raises:
         UsageError: the message names the field.
@@ -141,6 +169,7 @@ def check_kinds(config: DataclassInstance) -> None:
         wrong = not isinstance(value, kind) or (isinstance(value, bool) and kind in (Integral, Real))
         if wrong or (kind is Real and not math.isfinite(value)):
             raise UsageError(f"{field.name}: must be {text}, got {value!r}")
+    check_choices(config)
 
 
 def differences(one: DataclassInstance, other: DataclassInstance) -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from foundation.locks import locked
+from foundation.threads import threads_for
 from ratenets.distributed import rank, ranks
 from ratenets.run import Learner, MemoryFullError, out_of_memory, rehearse, train
 from ratenets.run_config import RunConfig
@@ -54,17 +56,18 @@ def fit(
     Raises:
         RatespikeError: the batch does not fit into the memory; the message says which would. See also `train`.
     """
-    learner = _rehearsed(learner_of, config)
+    learner, work = _rehearsed(learner_of, config)
     if learner is None:  # outside of the handler, whose traceback would keep the memory
         raise _too_large(learner_of, config, least)
-    with locked(folder if rank() == 0 else None):  # from before the folder is this run's until the run ends
+    # from before the folder is this run's until the run ends
+    with locked(folder if rank() == 0 else None), threads_for(work):
         if folder is not None:
             open_folder(folder)
         return learner, train(learner, config.run, folder, resume=resume, label=label)
 
 
-def _rehearsed(learner_of: Callable[[Config], Kind], config: Config) -> Kind | None:
-    """A learner whose step fits into the memory; None if it does not.
+def _rehearsed(learner_of: Callable[[Config], Kind], config: Config) -> tuple[Kind | None, float]:
+    """A learner whose step fits into the memory, None if it does not; and the multiply-adds of a step.
 
     Raises:
         RatespikeError: not even what it learns from does.
@@ -76,10 +79,10 @@ def _rehearsed(learner_of: Callable[[Config], Kind], config: Config) -> Kind | N
             raise
         raise MemoryFullError(f"{config.data}: the images do not fit into the memory of {config.run.device}") from None
     try:
-        rehearse(learner)
+        counted = not config.run.compile and config.run.torch_device().type == "cpu" and ranks() == 1
+        return learner, rehearse(learner, count=counted)
     except MemoryFullError:
-        return None
-    return learner
+        return None, math.inf
 
 
 def _too_large(learner_of: Callable[[Config], Kind], config: Config, least: int) -> MemoryFullError:
@@ -87,7 +90,7 @@ def _too_large(learner_of: Callable[[Config], Kind], config: Config, least: int)
     size, asked, where = config.batch_size // 2, config.batch_size, config.run.device
     while size >= least and ranks() == 1:
         smaller: Any = replace(config, batch_size=size)  # type: ignore[type-var]  # a protocol cannot ask for a dataclass
-        if _rehearsed(learner_of, smaller) is not None:
+        if _rehearsed(learner_of, smaller)[0] is not None:
             return MemoryFullError(f"batch_size: {asked} images do not fit into the memory of {where}; {size} would")
         size //= 2
     if ranks() > 1:

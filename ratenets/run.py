@@ -8,6 +8,7 @@ a step comes from (seed, purpose, epoch, step), see `foundation.seeds`.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -21,6 +22,7 @@ from foundation.errors import RatespikeError, StoppedError
 from foundation.locks import locked
 from foundation.progress import bar
 from foundation.stopping import stop_requests
+from foundation.threads import multiply_adds
 from ratenets import run_folder
 from ratenets.distributed import anywhere, rank, ranks
 from ratenets.run_config import RunConfig
@@ -170,16 +172,24 @@ def out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
 
 
-def rehearse(learner: Learner) -> None:
+def rehearse(learner: Learner, *, count: bool = True) -> float:
     """Take one step without learning from it: does it compile, does it fit into memory? Before anything is written.
+
+    Returns:
+        the multiply-adds of a step; infinity, if they are not to be counted, as a compiled step's cannot.
 
     Raises:
         RatespikeError: it does not.
     """
     before = {name: buffer.clone() for name, buffer in learner.network.named_buffers()}
-    _step(learner, 0, 0)
+    work = math.inf
+    if count:
+        work = multiply_adds(lambda: _step(learner, 0, 0))
+    else:
+        _step(learner, 0, 0)
     for name, buffer in learner.network.named_buffers():  # such as the statistics of batch norm
         buffer.copy_(before[name])
+    return work
 
 
 def _step(learner: Learner, epoch: int, index: int) -> Mapping[str, Tensor]:

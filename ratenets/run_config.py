@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from foundation.config import setting
+from foundation.config import check_choices, setting
 from foundation.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ class RunConfig:
     epochs: int = setting(100, "passes over the training images")
     seed: int = setting(0, "of all random draws")
     device: str = setting("cpu", "cpu, cuda, or cuda:N")
-    precision: str = setting("float32", "float32, float64, or bfloat16 (mixed: float32 weights, bfloat16 products)")
+    precision: str = setting(
+        "float32", "of the numbers; bfloat16 is mixed: float32 weights, bfloat16 products", choices=PRECISIONS
+    )
     compile: bool = setting(False, "compile the step with torch.compile (needs a C++ compiler)")
     checkpoint_every: int = setting(
         0, "steps between checkpoints; 0: at the end of an epoch, every five seconds at most"
@@ -33,6 +35,7 @@ class RunConfig:
     max_steps: int = setting(0, "stop after so many steps, even within an epoch; 0: no limit")
 
     def __post_init__(self) -> None:
+        check_choices(self, "run")
         if self.epochs < 0:
             raise UsageError(f"run.epochs: must not be negative, got {self.epochs}")
         if self.seed < 0:
@@ -40,8 +43,6 @@ class RunConfig:
         for name in ("checkpoint_every", "max_steps"):
             if getattr(self, name) < 0:
                 raise UsageError(f"run.{name}: must not be negative (steps), got {getattr(self, name)}")
-        if self.precision not in PRECISIONS:
-            raise UsageError(f"run.precision: must be one of {', '.join(PRECISIONS)}, got '{self.precision}'")
 
     def steps_in(self, epoch: int, steps_per_epoch: int) -> int:
         """How many of an epoch's steps the run makes; the epoch is counted from 0."""

@@ -24,7 +24,10 @@ from torch import Tensor, nn
 from foundation import config as configs
 from foundation.errors import Notice, RatespikeError, UsageError
 from foundation.files import claim_folder, sweep, write_bytes, write_text
+from foundation.json_files import parse_json
 from foundation.locks import in_use, locked
+from foundation.text import one_line
+from ratenets.checkpoint_check import check_checkpoint
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -273,14 +276,21 @@ def _digest(value: Any) -> str:
 def _load(folder: Path) -> dict[str, Any]:
     """What a checkpoint says, not verified yet."""
     path = folder / CHECKPOINT
+    if not path.exists():
+        raise RatespikeError(f"{folder}: no checkpoint; is it the folder of a run?")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(content, dict) or content.get("format") != FORMAT or not content.keys() >= KEYS.keys():
-            raise RatespikeError(f"{path}: not a checkpoint of this version of ratespike")
+        check_checkpoint(path)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        if not isinstance(content, dict) or not {"format", "network"} <= content.keys():
+            raise RatespikeError(
+                f"{path}: not a checkpoint of ratespike; `ratespike deep import` takes those of others"
+            )
+        if content["format"] != FORMAT or not content.keys() >= KEYS.keys():
+            raise RatespikeError(
+                f"{path}: not a checkpoint of this version of ratespike (format {one_line(content['format'], 20)})"
+            )
         if not all(isinstance(content[key], kind) for key, kind in KEYS.items()):
             raise RatespikeError(f"{path}: damaged: {', '.join(KEYS)} are not what they should be")
-    except FileNotFoundError:
-        raise RatespikeError(f"{folder}: no checkpoint; is it the folder of a run?") from None
     except RatespikeError:
         raise
     except Exception as error:  # torch.load raises half a dozen kinds on a damaged file
@@ -327,10 +337,10 @@ def _metrics(folder: Path, content: Mapping[str, Any]) -> list[dict[str, Any]]:
         held = path.read_bytes() if path.is_file() else b""
         if len(held) < content["metrics_bytes"]:
             raise RatespikeError(f"{path}: lacks epochs that the checkpoint has; the run cannot go on")
-        lines = [json.loads(line) for line in held[: content["metrics_bytes"]].decode().splitlines()]
+        lines = [parse_json(line) for line in held[: content["metrics_bytes"]].decode().splitlines()]
         if not all(isinstance(line, dict) for line in lines):
             raise ValueError
-    except (ValueError, RecursionError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         raise RatespikeError(f"{path}: damaged; the run cannot go on") from None
     return lines
 

@@ -113,6 +113,7 @@ def _in_brian(asked: Simulator, config: RunConfig, traces: Sequence[RateTrace]) 
 def _in_torch(asked: Simulator, config: RunConfig, traces: Sequence[RateTrace]) -> tuple[SimulateBatch, str]:
     import torch
 
+    from spiking.compilers import trouble
     from spiking.torch.engines import compiled
     from spiking.torch.network_simulator import backend, check_memory, measure_speed
 
@@ -126,7 +127,7 @@ def _in_torch(asked: Simulator, config: RunConfig, traces: Sequence[RateTrace]) 
 
     def simulate(*networks: Any) -> BatchSimulator:
         if not fast and engine == "auto":
-            click.echo("no C++ compiler (g++) found: running eagerly, fifty times slower or worse", err=True)
+            click.echo(f"{trouble()}: running eagerly, fifty times slower or worse", err=True)
         if config.seconds >= LONG_RUN:
             speed = measure_speed(members if where.type == "cuda" else members[:TRIAL], traces, make)
             click.echo(

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
-from .groups import LazyGroup
+from ratenets.run_config import PRECISIONS
+
+from .commands import Command, LazyGroup
 from .options import device_option
 from .outputs import check_outputs
 
@@ -47,9 +49,15 @@ def _force(context: click.Context, parameter: click.Parameter, value: bool) -> N
     context.meta["force"] = value
 
 
-@click.command()
+@click.command(cls=Command)
 @device_option
-@click.option("--precision", default="float32", show_default=True, help="float32, or bfloat16 products")
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="float32",
+    show_default=True,
+    help="bfloat16: of products alone",
+)
 @racing_options
 def deep(device: str, precision: str, repeats: int, json_file: Path | None) -> None:
     """One step of layer-local LPL (views, losses, local gradients, Adam) against a bare end-to-end forward and
@@ -60,7 +68,7 @@ def deep(device: str, precision: str, repeats: int, json_file: Path | None) -> N
     run(device, precision, repeats, json_file)
 
 
-@click.command()
+@click.command(cls=Command)
 @device_option
 @click.option("--networks", type=int, default=64, show_default=True, help="size of the batch in torch")
 @racing_options
@@ -77,7 +85,7 @@ def spike(device: str, networks: int, repeats: int, json_file: Path | None) -> N
     run(device, networks, repeats, json_file)
 
 
-@click.command()
+@click.command(cls=Command)
 @device_option
 @racing_options
 def bridge(device: str, repeats: int, json_file: Path | None) -> None:
@@ -90,7 +98,7 @@ def bridge(device: str, repeats: int, json_file: Path | None) -> None:
     run(device, repeats, json_file)
 
 
-@click.command()
+@click.command(cls=Command)
 @device_option
 @racing_options
 def butd(device: str, repeats: int, json_file: Path | None) -> None:
@@ -104,7 +112,7 @@ def butd(device: str, repeats: int, json_file: Path | None) -> None:
     run(device, repeats, json_file)
 
 
-@click.command()
+@click.command(cls=Command)
 @device_option
 @racing_options
 def hebbian(device: str, repeats: int, json_file: Path | None) -> None:

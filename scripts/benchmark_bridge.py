@@ -37,12 +37,11 @@ def run(device: str, repeats: int, json_file: Path | None) -> None:
     """See `ratespike benchmark bridge --help`."""
     where = RunConfig(device=device).torch_device()
     rows: dict[str, dict[str, float]] = {}
-    with code_generation("numpy"):
-        for name, network in (("mlp, 100 images", _mlp()), ("conv, 100 images", _conv())):
-            functions = _simulations(network, where)
-            rows[name] = race(functions, repeats, where, name)
-            for entry in ("bare snnTorch loop", "ours, snnTorch"):
-                click.echo(f"{name}, {entry}: peak memory {peak_memory(functions[entry], where) / 1e6:.1f} MB")
+    for name, network in (("mlp, 100 images", _mlp()), ("conv, 100 images", _conv())):
+        functions = _simulations(network, where)
+        rows[name] = race(functions, repeats, where, name)
+        for entry in ("bare snnTorch loop", "ours, snnTorch"):
+            click.echo(f"{name}, {entry}: peak memory {peak_memory(functions[entry], where) / 1e6:.1f} MB")
     report("bridge", rows, "bare snnTorch loop", "ms per 100 images", 1e3, None)
     built = _building(max(1, repeats // 5)) if where.type == "cpu" else {}
     converting = race({"VGG-11": partial(_vgg, where)}, 1, where, f"VGG-11, {CALIBRATION} images")["VGG-11"]

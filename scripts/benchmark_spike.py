@@ -23,8 +23,7 @@ W_BENCHMARK = 0.5
 def run(device: str, networks: int, repeats: int, json_file: Path | None) -> None:
     """See `ratespike benchmark spike --help`."""
     from foundation.devices import find_device
-    from spiking.brian.running import code_generation
-    from spiking.brian.standalone import compiler
+    from spiking.brian.standalone import no_standalone
 
     where = find_device(device, "--device")
     if networks < 1:
@@ -33,10 +32,9 @@ def run(device: str, networks: int, repeats: int, json_file: Path | None) -> Non
     with ExitStack() as programs:
         runs = _torch_networks(where, networks)
         if where.type == "cpu":
-            with code_generation("numpy"):
-                rows["layer, 500 steps"] = race(_layer(), repeats, where, "layer")
+            rows["layer, 500 steps"] = race(_layer(), repeats, where, "layer")
             report("spike", rows, "without plasticity", "ms per step", 1e3 / 500, None)
-            if compiler() is not None:
+            if not no_standalone():
                 runs = {**_brian_networks(programs), **runs}
         seconds = race({name: run for name, (run, _) in runs.items()}, repeats, where, "network")
     unit = "network-seconds per " + ("CPU-second" if where.type == "cpu" else "second")
@@ -53,7 +51,7 @@ def _layer() -> dict[str, Timed]:
     from bridge.coding import frame_spikes
     from spiking.brian.current import current_layer, plain_layer
     from spiking.brian.feedforward import spike_source
-    from spiking.brian.running import run_network
+    from spiking.brian.running import code_for, run_network
     from spiking.parameters import CurrentNeuron, LPLSynapse
 
     rng = np.random.default_rng(0)
@@ -64,12 +62,13 @@ def _layer() -> dict[str, Timed]:
     rule = LPLSynapse.current(eta=0.0, axonal_delay=dt)
 
     def run(plastic: bool) -> None:
-        source = spike_source(spikes)
-        if plastic:
-            objects = [*current_layer(source, weights, bias, neuron, rule, dt=dt, copies=copies)]
-        else:
-            objects = [*plain_layer(source, weights, bias, neuron, rule.axonal_delay, dt=dt, copies=copies)]
-        run_network(b2.Network(source, *objects), spikes.duration)
+        with code_for(spikes.steps):
+            source = spike_source(spikes)
+            if plastic:
+                objects = [*current_layer(source, weights, bias, neuron, rule, dt=dt, copies=copies)]
+            else:
+                objects = [*plain_layer(source, weights, bias, neuron, rule.axonal_delay, dt=dt, copies=copies)]
+            run_network(b2.Network(source, *objects), spikes.duration)
 
     return {"without plasticity": partial(run, False), "LPL": partial(run, True)}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .groups import LazyGroup
+from .commands import LazyGroup
 
 COMMANDS = {
     "convert": ("bridge_convert:convert", "A trained run becomes a spiking network."),

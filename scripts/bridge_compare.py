@@ -12,6 +12,7 @@ from bridge.config import LevelsConfig
 from foundation.errors import UsageError
 from foundation.files import claim_folder, write_text
 
+from .commands import Command
 from .options import build_config, config_options, flag_values, root_option
 from .outputs import force_option
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 MARKER = "comparison.json"
 
 
-@click.command("compare")
+@click.command("compare", cls=Command)
 @click.option(
     "--stimulus",
     type=click.Choice(["paper", "rates", "images"]),
@@ -39,12 +40,18 @@ MARKER = "comparison.json"
 @click.option("--views-each", type=int, default=4, show_default=True, help="images: frames of each image, in a row")
 @click.option("--frame", type=float, default=0.1, show_default=True, help="images: duration of a frame, in s")
 @config_options(LevelsConfig)
-@click.option("--sweeps/--no-sweeps", default=True, show_default=True, help="against rate, duration and step, too")
-@click.option("--parts/--no-parts", default=True, show_default=True, help="what the units' own spikes add, too")
-@click.option("--learning/--no-learning", default=True, show_default=True, help="then let both levels learn")
+@click.option("--sweeps/--no-sweeps", default=True, help="against rate, duration and step, too  [default: on]")
+@click.option("--parts/--no-parts", default=True, help="what the units' own spikes add, too  [default: on]")
+@click.option("--learning/--no-learning", default=True, help="then let both levels learn  [default: on]")
 @root_option
 @force_option
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="folder for report, numbers and figures")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="folder for report, numbers and figures",
+)
 def compare(
     stimulus: str,
     seconds: float,

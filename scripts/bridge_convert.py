@@ -13,16 +13,14 @@ from bridge.config import ConversionConfig
 from foundation.errors import RatespikeError, UsageError
 from foundation.files import write_json
 
+from .commands import Command
 from .options import build_config, config_options, device_option, flag_values, root_option
 from .outputs import check_outputs, force_option
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from bridge.report import ConversionReport
     from bridge.runs import Trials
-    from spiking.integrate_and_fire import IFNetwork, IFResult, Simulator, Stimulus
+    from spiking.integrate_and_fire import Simulator
     from spiking.network_file import NetworkFile
 
 MOST_STEPS = 100_000
@@ -35,7 +33,7 @@ PRECISION = click.option(
 )
 
 
-@click.command("convert")
+@click.command("convert", cls=Command)
 @click.argument("run", type=click.Path(path_type=Path))
 @config_options(ConversionConfig)
 @root_option
@@ -97,7 +95,7 @@ def convert(
     click.echo(f"{out}: {report.flips} of {report.images} images are classified differently after {steps} steps")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("file", type=click.Path(path_type=Path))
 @root_option
 @click.option("--data", metavar="NAME", help="show its test images  [default: those of the network's run]")
@@ -206,20 +204,8 @@ def _check_number(name: str, value: int) -> None:
 def _simulator(backend: str, device: str, precision: str) -> Simulator:
     if backend == "brian2":
         import spiking.brian.integrate_and_fire as brian
-        from spiking.brian.running import code_generation
 
-        def without_compiler(
-            network: IFNetwork,
-            stimulus: Stimulus,
-            steps: int,
-            *,
-            spikes: bool = False,
-            task: NDArray[np.int64] | None = None,
-        ) -> IFResult:
-            with code_generation("numpy"):  # compiling would take longer than running
-                return brian.simulate(network, stimulus, steps, spikes=spikes, task=task)
-
-        return without_compiler
+        return brian.simulate
     import torch
 
     import spiking.torch.integrate_and_fire as snntorch

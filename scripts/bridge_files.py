@@ -9,6 +9,7 @@ import click
 
 from foundation.errors import RatespikeError, UsageError
 
+from .commands import Command
 from .options import device_option, root_option
 from .outputs import check_outputs, force_option
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 EXAMPLES = 10  # images that a script comes with
 
 
-@click.command("export")
+@click.command("export", cls=Command)
 @click.argument("file", metavar="INPUT", type=click.Path(path_type=Path))
 @click.option(
     "--format",
@@ -33,7 +34,7 @@ EXAMPLES = 10  # images that a script comes with
 @click.option("--steps", type=int, default=32, show_default=True, help="brian2: time steps of each image")
 @root_option
 @force_option
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="where to")
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="PATH", help="where to")
 def export_command(file: Path, form: str, dt: float, steps: int, root: Path | None, force: bool, out: Path) -> None:
     """Write the converted network, or the run of `ratespike spike network`, in INPUT in another format.
 
@@ -85,7 +86,7 @@ def _examples(content: NetworkFile, root: Path | None) -> np.ndarray:
     return np.random.default_rng(0).random((EXAMPLES, *content.network.input_shape))
 
 
-@click.command("import")
+@click.command("import", cls=Command)
 @click.argument("file", metavar="INPUT", type=click.Path(path_type=Path))
 @click.option(
     "--format", "form", type=click.Choice(["nir", "sonata", "auryn", "npz"]), help="of INPUT; none with --into"
@@ -96,7 +97,13 @@ def _examples(content: NetworkFile, root: Path | None) -> np.ndarray:
 @root_option
 @device_option
 @force_option
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="where to: a file; with --into, a new run")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="PATH",
+    help="where to: a file; with --into, a new run",
+)
 def import_command(
     file: Path,
     form: str | None,

@@ -11,11 +11,12 @@ from bridge.config import BACKENDS, LearningConfig
 from foundation.errors import UsageError
 from foundation.files import write_json
 
+from .commands import Command
 from .options import build_config, config_options, device_option, flag_values, root_option
 from .outputs import check_outputs, force_option
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--layer", type=int, default=1, show_default=True, help="which spiking layer, from 1, lowest first")
 @config_options(LearningConfig)

@@ -12,11 +12,12 @@ from foundation import config as configs
 from foundation.errors import UsageError
 from ratenets.butd.config import PRESETS, ButdConfig, for_data, preset
 
+from .commands import Command
 from .options import build_config, config_options, flag_values, root_option
 from .outputs import check_either, check_outputs, force_option
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--preset", "preset_name", type=click.Choice(list(PRESETS)), help="settings of the reference's experiment"
 )
@@ -31,7 +32,7 @@ from .outputs import check_either, check_outputs, force_option
     type=click.Path(path_type=Path),
     help="TOML file of settings, or a JSON file of the reference; options win over it",
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="the run's folder")
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="the run's folder")
 @click.option("--resume", is_flag=True, help="go on with the run in --out; its settings are kept")
 @force_option
 def command(
@@ -144,7 +145,7 @@ def _config(preset_name: str | None, file: Path | None, begun: Path | None, give
     return build_config(default, file, given)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RESULTS...")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="write all runs into one file, too")
 @force_option

@@ -12,7 +12,7 @@ import click
 from foundation.errors import Notice, RatespikeError
 from foundation.text import one_line
 
-from .groups import LazyGroup
+from .commands import LazyGroup
 
 # Idle threads that spin, as OpenMP's do by default, stall everything where another program has the other cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

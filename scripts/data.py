@@ -11,6 +11,7 @@ from foundation.data.folders import find_parts
 from foundation.data.official import cheap_fault, mending_command
 from foundation.errors import UsageError
 
+from .commands import Command
 from .options import root_option
 
 
@@ -19,7 +20,7 @@ def command() -> None:
     """List and get datasets in their official files."""
 
 
-@command.command("list")
+@command.command("list", cls=Command)
 @root_option
 def list_datasets(root: Path | None) -> None:
     """Show every dataset: its size, its licence, and whether it is there.
@@ -52,7 +53,7 @@ def list_datasets(root: Path | None) -> None:
         click.echo(line)
 
 
-@command.command("get")
+@command.command("get", cls=Command)
 @click.argument("names", metavar="NAME...", nargs=-1)
 @root_option
 @click.option(

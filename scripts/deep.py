@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .groups import LazyGroup
+from .commands import LazyGroup
 
 COMMANDS = {
     "lpl": ("lpl:command", "Train an encoder with LPL, layer-local or end to end."),

@@ -6,12 +6,18 @@ from pathlib import Path
 
 import click
 
+from .commands import Command
 from .outputs import force_option
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("ratespike-demo"), show_default=True, help="folder"
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("ratespike-demo"),
+    show_default=True,
+    metavar="DIR",
+    help="folder",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="of all random draws")
 @click.option("--seeds", type=int, default=1, show_default=True, help="networks of each kind, for the spread")
@@ -24,22 +30,17 @@ def command(out: Path, seed: int, seeds: int, epochs: int, force: bool) -> None:
     network (snnTorch and Brian2), lets a spiking layer learn by the same rule, and writes a report with figures into
     --out. About a minute on one core. A demo that was stopped goes on where it was; with --force it begins anew.
     """
-    from threadpoolctl import threadpool_limits
-
     from foundation.errors import StoppedError
     from foundation.locks import locked
-    from spiking.brian.running import code_generation
+    from foundation.threads import threads_for
 
     from .demo_report import write_report
     from .demo_tour import DemoConfig, check_demo, take
 
     config = DemoConfig(seed=seed, seeds=seeds, epochs=epochs)
     check_demo(out, config, force=force)
-    import torch
-
-    torch.set_num_threads(1)  # these matrices are too small to share, and a busy second core would stall them
     try:
-        with locked(out), threadpool_limits(1), code_generation("numpy"):  # nothing to compile, so nothing to wait for
+        with locked(out), threads_for(0):  # all of its matrices are small
             tour = take(config, out, force=force)
             write_report(tour, out)
     except (StoppedError, KeyboardInterrupt):

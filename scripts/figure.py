@@ -11,6 +11,7 @@ import click
 
 from foundation.errors import RatespikeError, UsageError
 
+from .commands import Command
 from .options import root_option
 from .outputs import check_outputs, force_option
 
@@ -118,7 +119,7 @@ FIGURES = {
 LIST = "\n\n".join(f"\b\n{name}: {recipe.text}\n    INPUT: {recipe.inputs}" for name, recipe in FIGURES.items())
 
 
-@click.command(epilog=LIST)
+@click.command(epilog=LIST, cls=Command)
 @click.argument("name", type=click.Choice(list(FIGURES)), metavar="NAME")
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="INPUT...")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="the figure: a .png, .pdf or .svg file")

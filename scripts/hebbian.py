@@ -11,13 +11,14 @@ from foundation.errors import UsageError
 from ratenets.hebbian.config import HebbianConfig
 from ratenets.hebbian.experiments import EXPERIMENTS, conditions
 
+from .commands import Command
 from .options import config_options, flag_values, root_option
 from .outputs import check_either, force_option
 
 LIST = "\n\n".join(f"\b\n{name}: {each.text}" for name, each in EXPERIMENTS.items())
 
 
-@click.command(epilog=LIST)
+@click.command(epilog=LIST, cls=Command)
 @click.option("--experiment", type=click.Choice(list(EXPERIMENTS)), help="one of the seven below")
 @click.option("--rules", default="", metavar="NAME,NAME,...", help="of an experiment  [default: the experiment's]")
 @click.option(
@@ -26,7 +27,7 @@ LIST = "\n\n".join(f"\b\n{name}: {each.text}" for name, each in EXPERIMENTS.item
 @config_options(HebbianConfig)
 @root_option
 @click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file of settings; options win over it")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="the run's folder")
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="the run's folder")
 @click.option("--resume", is_flag=True, help="go on with what is in --out")
 @force_option
 def command(

@@ -8,16 +8,26 @@ from pathlib import Path
 import click
 
 from ratenets.lpl.config import LPLConfig
-from ratenets.lpl.encoder_config import EncoderConfig
+from ratenets.lpl.encoder_config import ENCODERS, EncoderConfig
 
+from .commands import Command
 from .options import root_option
 from .outputs import force_option
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("--encoder", "kind", default="vgg", show_default=True, metavar="NAME", help="vgg, alexnet or resnet")
-@click.option("--width", default=1.0, show_default=True, metavar="X", help="channels, as a multiple of the original's")
+@click.option(
+    "--encoder",
+    "kind",
+    type=click.Choice(list(ENCODERS)),
+    default="vgg",
+    show_default=True,
+    help="whose weights they are",
+)
+@click.option(
+    "--width", default=1.0, show_default=True, metavar="X", help="of channels, as a multiple of the original's"
+)
 @click.option("--biases/--no-biases", default=True, help="layers with biases, or without  [default: on]")
 @click.option("--bottleneck-norms/--no-bottleneck-norms", default=True, help="resnet: as in the run  [default: on]")
 @click.option(
@@ -27,7 +37,7 @@ from .outputs import force_option
 @click.option("--downsample-images/--no-downsample-images", help="resize all images to 32 px  [default: off]")
 @root_option
 @force_option
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="the run's folder")
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="the run's folder")
 def command(
     checkpoint: Path,
     kind: str,

@@ -11,6 +11,7 @@ from foundation.errors import UsageError
 from foundation.files import claim_folder
 from ratenets.lpl.config import DEFAULTS, LPLConfig
 
+from .commands import Command
 from .options import build_config, config_options, flag_values, root_option
 from .outputs import force_option
 
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
 RESULT = "ladder.json"
 
 
-@click.command()
+@click.command(cls=Command)
 @config_options(LPLConfig, DEFAULTS)
 @root_option
 @force_option
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="folder of the runs and of ladder.json")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="folder of the runs and of ladder.json"
+)
 def command(root: Path | None, force: bool, out: Path, **flags: Any) -> None:
     """Train five networks: an independent re-implementation's rule, then one change back at a time, to plain LPL.
 

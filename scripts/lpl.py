@@ -13,17 +13,18 @@ from foundation import config as configs
 from foundation.errors import UsageError
 from ratenets.lpl.config import DEFAULTS, LPLConfig
 
+from .commands import Command
 from .options import build_config, config_options, flag_values, root_option
 from .original_flags import original_flags, translated
 from .outputs import check_either, force_option
 
 
-@click.command()
+@click.command(cls=Command)
 @config_options(LPLConfig, DEFAULTS)
 @original_flags
 @root_option
 @click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file of settings; options win over it")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="the run's folder")
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="the run's folder")
 @click.option("--resume", is_flag=True, help="go on with the run in --out; its settings are kept")
 @force_option
 def command(

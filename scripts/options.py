@@ -13,6 +13,8 @@ import click
 from foundation import config as configs
 from foundation.config import Config
 
+from .commands import Setting
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 LISTS: dict[Any, str] = {tuple[int, ...]: "N,N,...", tuple[float, ...]: "X,X,..."}
 """Types of fields that are lists, and how the help writes them."""
@@ -28,27 +30,32 @@ def config_options(
 
     def decorate(command: Command) -> Command:
         for path, flag, field, field_type in reversed(list(_leaves(kind))):
-            text, default = field.metadata["help"], field.default
-            others = {name: _at(changes, path) for name, changes in (presets or {}).items()}
-            more = "".join(
-                f"; {name}: {_on(value) if field_type is bool else value}"
-                for name, value in others.items()
-                if value is not None
-            )
-            if field_type is bool:
-                shown = f"{_on(default)}{more}"
-                option = click.option(f"--{flag}/--no-{flag}", default=None, help=f"{text}  [default: {shown}]")
-            else:
-                metavar = {int: "N", float: "X", **LISTS}.get(field_type, "NAME")
-                parser = field_type if field_type in (int, float) else str
-                shown = (",".join(map(str, default)) or "none") if isinstance(default, tuple) else default
-                option = click.option(
-                    f"--{flag}", type=parser, metavar=metavar, help=f"{text}  [default: {shown}{more}]"
-                )
-            command = option(command)
+            made = {name: _at(changes, path) for name, changes in (presets or {}).items()}
+            shown = {"": field.default, **{name: value for name, value in made.items() if value is not None}}
+            empty = field.metadata["empty"]
+            default = "; ".join(f"{name}: " * bool(name) + _shown(value, empty) for name, value in shown.items())
+            choices = field.metadata["choices"]
+            plain = field_type if field_type in (int, float) else str
+            command = click.option(
+                f"--{flag}/--no-{flag}" if field_type is bool else f"--{flag}",
+                default=None,
+                type=bool if field_type is bool else click.Choice(list(choices)) if choices else plain,
+                metavar=LISTS.get(field_type, field.metadata["metavar"]),
+                help=f"{field.metadata['help']}  [default: {default}]",
+                cls=Setting,
+                heading=path[0].capitalize() if len(path) > 1 else "Settings",
+            )(command)
         return command
 
     return decorate
+
+
+def _shown(value: Any, empty: str) -> str:
+    """A default as the command line takes it; what an empty one means."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    text = ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+    return text or empty
 
 
 def flag_values(kind: type[Any], flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,10 +111,6 @@ def _at(changes: Mapping[str, Any], path: tuple[str, ...]) -> Any:
     for part in path[:-1]:
         changes = changes.get(part, {})
     return changes.get(path[-1])
-
-
-def _on(value: bool) -> str:
-    return "on" if value else "off"
 
 
 def device_option(command: Command) -> Command:

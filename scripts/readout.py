@@ -15,6 +15,7 @@ from foundation.files import write_json
 from ratenets.evaluation.config import ReadoutConfig
 from ratenets.lpl.config import LPLConfig
 
+from .commands import Command
 from .options import config_options, device_option, flag_values, root_option
 from .outputs import check_outputs, force_option
 
@@ -48,7 +49,7 @@ class Request:
     untrained: bool
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run", type=click.Path(path_type=Path))
 @root_option
 @device_option

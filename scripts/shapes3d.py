@@ -11,6 +11,7 @@ import click
 from foundation.errors import UsageError
 from ratenets.evaluation.config import FactorConfig
 
+from .commands import Command
 from .options import build_config, config_options, device_option, flag_values, root_option
 from .outputs import check_outputs, force_option
 
@@ -23,7 +24,7 @@ def command() -> None:
     """
 
 
-@command.command("prepare", short_help="Unpack 3dshapes.h5 once.")
+@command.command("prepare", short_help="Unpack 3dshapes.h5 once.", cls=Command)
 @root_option
 def prepare_dataset(root: Path | None) -> None:
     """Unpack the official 3dshapes.h5 to an array that can be read at random (5.9 GB).
@@ -40,7 +41,7 @@ def prepare_dataset(root: Path | None) -> None:
     click.echo(f"{array}: {number}" + ("" if new else ", was there already"))
 
 
-@command.command("score", short_help="Which factors does a run's last layer disentangle?")
+@command.command("score", short_help="Which factors does a run's last layer disentangle?", cls=Command)
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @root_option
 @device_option

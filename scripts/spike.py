@@ -14,7 +14,7 @@ from spiking.pairing import PairingProtocol
 from spiking.run_config import RunConfig
 
 from .backends import Simulator, backend_options, prepare
-from .groups import LazyGroup
+from .commands import Command, LazyGroup
 from .options import build_config, config_options, flag_values
 from .outputs import check_either, check_outputs, force_option
 
@@ -86,7 +86,7 @@ def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.command()
+@click.command(cls=Command)
 @_run_options
 @click.option(
     "--preset",
@@ -108,7 +108,7 @@ def network(preset: str | None, file: Path | None, **given: Any) -> None:
     _run(configs.from_mapping(RunConfig, SHORT if short else {}, "preset short"), file=file, **given)
 
 
-@click.command()
+@click.command(cls=Command)
 @_run_options
 @backend_options("torch")
 @config_options(RunConfig, {"sweep": SWEEP})
@@ -151,7 +151,7 @@ def _run(
     click.echo(f"{out}: {config.seconds:g} s simulated; now `ratespike figure lpl-network {out} --out network.png`")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="write all numbers to this file, too")
 @force_option
@@ -191,7 +191,7 @@ def _print_summary(records: list[NetworkRecord]) -> list[NetworkSummary]:
     return summaries
 
 
-@click.command()
+@click.command(cls=Command)
 @config_options(PairingProtocol)
 @click.option("--paper", is_flag=True, help="all curves of Fig. 6, whatever frequency, intervals and traces are given")
 @backend_options("brian2")

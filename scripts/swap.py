@@ -9,11 +9,12 @@ import click
 
 from ratenets.lpl.swap_config import SwapConfig
 
+from .commands import Command
 from .options import build_config, config_options, device_option, flag_values, root_option
 from .outputs import check_outputs, force_option
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run", type=click.Path(path_type=Path))
 @config_options(SwapConfig)
 @root_option

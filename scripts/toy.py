@@ -16,6 +16,7 @@ from foundation.errors import UsageError
 from ratenets.toy import digit_sequences, rule_curves, two_inputs
 from ratenets.toy.results import EXPERIMENTS, ToyResult, write_result
 
+from .commands import Command
 from .options import build_config, config_options, flag_values, root_option
 from .outputs import check_outputs, force_option
 
@@ -44,7 +45,7 @@ PAPER: dict[str, Any] = {
 """The published sizes."""
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--experiment",
     type=click.Choice(list(EXPERIMENTS)),

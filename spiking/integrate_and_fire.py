@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.errors import UsageError
-from spiking.synapses import Array, Conv, Dense, Map, Pair, Shape, count, through
+from spiking.synapses import Array, Conv, Dense, Map, Pair, Shape, count, macs, through
 
 Stimulus: TypeAlias = NDArray[np.float64] | NDArray[np.bool_]
 Bools: TypeAlias = NDArray[np.bool_]
@@ -231,6 +231,14 @@ class IFNetwork:
             self._check_shape(layer, above)
             found.append(above.pop())
         return tuple(found)
+
+    def macs(self, number: int | None = None) -> int:
+        """Multiply-accumulates of the rate network's layer of that number per image; None: of all but the readout."""
+        if number is None:
+            return sum(self.macs(each) for each in self.spiking)
+        below = [self.shape_of(source) for source in self.sources(number)]
+        layer = self.spiking[number]
+        return sum(macs(p.maps, shape) for p, shape in zip(layer.projections, below, strict=True))
 
     def _check_shape(self, layer: IFLayer, shapes: set[Shape]) -> None:
         if len(shapes) > 1:

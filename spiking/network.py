@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from foundation.config import check_kinds, setting
 from foundation.errors import UsageError
 from foundation.seeds import numpy_generator
-from spiking.parameters import ConductanceNeuron, InhibitoryPlasticity, LPLSynapse, whole_steps
+from spiking.parameters import VARIANTS, ConductanceNeuron, InhibitoryPlasticity, LPLSynapse, whole_steps
 from spiking.stimuli import RateTrace, SpikeEvents, draw_spikes
 
 Floats = NDArray[np.float64]
@@ -43,10 +43,12 @@ class NetworkConfig:
 
     lambda_: float = setting(1.0, "strength of the Hebbian term of LPL", "lambda")
     phi: float = setting(1.0, "strength of the predictive term of LPL")
-    inhibition: str = setting("plastic", "plastic, fixed, or none (a feedforward network)")
+    inhibition: str = setting("plastic", "of the excitatory neurons; none: a feedforward network", choices=INHIBITION)
     recurrence: bool = setting(False, "excitatory neurons excite each other, through synapses that learn by LPL")
     augment_gradient: bool = setting(False, "divide every synapse's gradient by its recent maximum: learns faster")
-    variant: str = setting("as_simulated", "reading of the rule: as_simulated, or as_reported in the article's erratum")
+    variant: str = setting(
+        "as_simulated", "reading of the rule; as_reported: in the article's erratum", choices=VARIANTS
+    )
     float32_traces: bool = setting(False, "round the mean and variance traces as the published program does")
     duration: float = setting(100_000.0, "of training, in s")
     priming: float = setting(1800.0, "before training, with the LPL weights frozen, in s")
@@ -73,8 +75,6 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         check_kinds(self)
-        if self.inhibition not in INHIBITION:
-            raise UsageError(f"inhibition: must be one of {', '.join(INHIBITION)}, got '{self.inhibition}'")
         for name in ("p_ext", "p_ie", "p_ii"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name}: a probability lies in [0, 1], got {getattr(self, name)}")

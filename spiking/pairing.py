@@ -56,15 +56,15 @@ class PairingProtocol:
     tau_sigma2: float = setting(300.0, "time constant of the variance, in s")
     delta: float = setting(0.0, "transmitter-triggered growth, in the error (as_reported: at each input spike)")
     dt: float = setting(1e-4, "step of the simulation, in s")
-    variant: str = setting("as_simulated", f"reading of the rule: {' or '.join(VARIANTS)}")
+    variant: str = setting(
+        "as_simulated", "reading of the rule; as_reported: in the article's erratum", choices=VARIANTS
+    )
     float32_traces: bool = setting(
         False, "round the traces of mean and variance to single precision, as the published simulation did"
     )
 
     def __post_init__(self) -> None:
         check_kinds(self)
-        if self.variant not in VARIANTS:
-            raise UsageError(f"variant: must be {' or '.join(VARIANTS)}, got {self.variant!r}")
         for name in ("frequency", "max_interval", "w_0", "tau_mean", "tau_sigma2", "dt"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name}: must be positive, got {getattr(self, name)}")

@@ -36,6 +36,8 @@ class RunConfig:
         "",
         "conditions of Fig. 5 to compare, which set lambda, phi and inhibition, with commas between them: all, or some "
         f"of {', '.join(CONDITIONS)}",
+        metavar="NAME,NAME,...",
+        empty="the one of the other options",
     )
 
     def __post_init__(self) -> None:

@@ -28,6 +28,7 @@ from bridge.learning.in_torch import TorchLayer
 from bridge.learning.part import Floats, part_of
 from foundation.errors import UsageError
 from foundation.json_files import parse_json
+from foundation.threads import threads_for
 from spiking.network_file import NetworkFile
 from spiking.synapses import Conv
 
@@ -74,7 +75,7 @@ def learn_layer(
     *,
     backend: str = "torch",
     device: torch.device | str = "cpu",
-    codegen: str = "numpy",
+    codegen: str = "auto",
 ) -> Learned:
     """Let a layer of a converted network learn from a sequence of images, each of which is a frame.
 
@@ -85,7 +86,7 @@ def learn_layer(
         config: how.
         backend: "torch"; or "brian2", for fully connected layers.
         device: of torch.
-        codegen: of Brian2: numpy or cython.
+        codegen: of Brian2: numpy or cython; auto: by the length of the run, or what is set in Brian2's preferences.
 
     Raises:
         UsageError: no such layer, or it cannot learn in this way (the reason is named).
@@ -103,11 +104,12 @@ def learn_layer(
     frames = part.frames(images)
     levels = part.statistics(file, config)
     torch_layer = TorchLayer(part, frames, levels, config, torch.device(device))
-    gain = torch_layer.gain() if config.reading == "conductance" else 1.0
-    eta = config.eta or torch_layer.eta(gain)
-    if backend == "torch":
-        after, rates = torch_layer.learn(eta, gain)
-    else:
+    with threads_for(file.network.macs(part.number)):
+        gain = torch_layer.gain() if config.reading == "conductance" else 1.0
+        eta = config.eta or torch_layer.eta(gain)
+        if backend == "torch":
+            after, rates = torch_layer.learn(eta, gain)
+    if backend == "brian2":
         from bridge.learning.in_brian import in_brian  # Brian2 takes seconds to import
 
         after, rates = in_brian(part, frames, levels, config, eta, gain, codegen)

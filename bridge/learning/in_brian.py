@@ -13,7 +13,7 @@ from bridge.learning.part import Floats, Levels, Part
 from foundation.seeds import numpy_generator
 from spiking.brian.conductance import conductance_layer
 from spiking.brian.feedforward import run_layer, spike_source
-from spiking.brian.running import code_generation, run_network
+from spiking.brian.running import code_for, run_network
 from spiking.parameters import ConductanceNeuron, InhibitoryPlasticity
 from spiking.stimuli import SpikeEvents
 
@@ -37,7 +37,7 @@ def in_brian(
     )
     spikes = replace(spikes, steps=spikes.steps + 1)  # Brian2's windows end a step later
     weight, bias = part.main.weight, part.layer.bias
-    with code_generation(codegen):
+    with code_for(spikes.steps, codegen):
         if config.reading == "current":
             run = run_layer(
                 spikes,

@@ -16,7 +16,7 @@ from bridge.nir.graph import NEURONS, SPIKING, Graph, Node
 from bridge.nir.in_torch import Result, check_steps, constants, delay_steps, shaped
 from foundation.errors import UsageError
 from spiking.brian.integrate_and_fire import MOST_SYNAPSES, SLOT, SYNAPSE_BYTES
-from spiking.brian.running import run_network
+from spiking.brian.running import code_for, run_network
 from spiking.synapses import Array, Conv, Dense, Map, Shape, count, explicit
 
 INTEGRATE = {
@@ -230,7 +230,8 @@ def simulate(graph: Graph, x: NDArray[np.generic], dt: float, *, batch_size: int
         UsageError: another shape, or more synapses than memory is likely to hold.
     """
     values = shaped(graph, x)
-    parts = [_simulated(graph, values[k : k + batch_size], dt) for k in range(0, len(values), batch_size)]
+    with code_for(values.shape[1]):
+        parts = [_simulated(graph, values[k : k + batch_size], dt) for k in range(0, len(values), batch_size)]
     return Result(
         np.concatenate([part.output for part in parts]),
         {name: np.concatenate([part.spikes[name] for part in parts]) for name in parts[0].spikes},

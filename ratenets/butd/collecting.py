@@ -48,7 +48,7 @@ def collect(folder: Path, material: TaskImages, device: str = "cpu") -> RunResul
     try:
         history = evaluations(lines, names)
     except DAMAGE as error:
-        raise RatespikeError(f"{folder / METRICS}: damaged ({one_line(error)})") from None
+        raise RatespikeError(f"{folder}: its metrics are damaged ({one_line(error)})") from None
     return RunResult(
         run=str(folder),
         name=config.name,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from foundation.config import from_mapping, setting
+from foundation.config import check_choices, from_mapping, setting
 from foundation.errors import UsageError
 from ratenets.run_config import RunConfig
 
@@ -21,11 +21,11 @@ LOSSES = ("cross-entropy", "mse", "bce")
 class NetworkConfig:
     """The layers of a network; which of the settings matter is a question of its kind."""
 
-    kind: str = setting("fc", ", ".join(KINDS), flag="network")
+    kind: str = setting("fc", "layers and how they are connected", flag="network", choices=KINDS)
     hidden: int = setting(0, "units of the fully connected layers; 0: the kind's, fc 500, simple 50, conv 100")
     depth: int = setting(1, "fully connected layers of fc")
     channels: tuple[int, ...] = setting(
-        (), "maps of the convolutions; none: the kind's, simple 32,32, conv 32,32,32,32"
+        (), "maps of the convolutions", empty="the kind's, simple 32,32, conv 32,32,32,32"
     )
     embedding: int = setting(0, "units between instruction and core; 0: none")
     norm: bool = setting(False, "batch norm in a resnet18, one for each direction")
@@ -33,7 +33,7 @@ class NetworkConfig:
     td_bias: bool = setting(False, "top-down biases, which the attention pass alone adds")
 
     def __post_init__(self) -> None:
-        _one_of("network.kind", self.kind, KINDS)
+        check_choices(self, "network")
         for name, least, most in (("depth", 1, 1000), ("hidden", 0, MOST_UNITS), ("embedding", 0, MOST_UNITS)):
             if not least <= getattr(self, name) <= most:
                 raise UsageError(f"network.{name}: must be from {least} to {most}, got {getattr(self, name)}")
@@ -50,7 +50,10 @@ class WeightConfig:
     """How top-down weights V begin and learn beside the bottom-up weights W."""
 
     regime: str = setting(
-        "separate", "tied: V is W; separate: two random starts; symmetric: separate, V starts as W", flag="weights"
+        "separate",
+        "tied: V is W; separate: two random starts; symmetric: separate, V starts as W",
+        flag="weights",
+        choices=REGIMES,
     )
     start_noise: float = setting(0.0, "symmetric: V starts as W (1 + this much Gaussian noise), element by element")
     update_noise: float = setting(
@@ -60,7 +63,7 @@ class WeightConfig:
     initial_scale: float = setting(1.0, "of all weights W and V at the start")
 
     def __post_init__(self) -> None:
-        _one_of("weights.regime", self.regime, REGIMES)
+        check_choices(self, "weights")
         for name in ("start_noise", "update_noise"):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"weights.{name}: must not be negative, got {getattr(self, name)}")
@@ -80,7 +83,7 @@ class ButdConfig:
     train_images: int = setting(0, "train on this many images, the first ones; 0: all")
     image_size: int = setting(0, "resize images to this many px on their shorter side; 0: leave them")
     task: str = setting(
-        "", "left/right or left/right-of (multi-NAME), attribute (celeba), class; none: what the data has first"
+        "", "left/right or left/right-of (multi-NAME), attribute (celeba), class", empty="what the data has first"
     )
     guided: bool = setting(
         False, "an attention pass selects each sample's sub-network by its instruction; for datasets with several tasks"
@@ -88,24 +91,24 @@ class ButdConfig:
     multi_decoder: bool = setting(False, "a prediction head for each task")
     all_tasks: bool = setting(False, "every sample learns all its tasks in a step, not one at random")
     train_instruction: bool = setting(False, "the instruction head learns, too (not in the paper)")
-    learning: str = setting("counter-hebb", "counter-hebb or backprop")
-    loss: str = setting("cross-entropy", "cross-entropy, mse or bce")
+    learning: str = setting("counter-hebb", "what makes gradients", choices=LEARNING)
+    loss: str = setting("cross-entropy", "of the prediction head", choices=LOSSES)
     batch_size: int = setting(20, "images per step")
-    optimizer: str = setting("adam", "adam or sgd")
+    optimizer: str = setting("adam", "what makes steps of gradients", choices=("adam", "sgd"))
     momentum: float = setting(0.0, "of sgd")
     learning_rate: float = setting(1e-4, "of the optimiser")
     lr_decay: float = setting(0.95, "factor of the learning rate from epoch to epoch")
     weight_decay: float = setting(0.0, "L2 penalty inside the optimiser, on all that learns")
     evaluate_every: int = setting(2, "epochs between evaluations on train and test images, and after the last; 0: none")
-    initial_weights: str = setting("", "file of weights to start from: a run's folder, or a reference's checkpoint")
+    initial_weights: str = setting(
+        "", "file of weights to start from: a run's folder, or a reference's checkpoint", metavar="FILE"
+    )
     network: NetworkConfig = field(default_factory=NetworkConfig)
     weights: WeightConfig = field(default_factory=WeightConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
-        _one_of("learning", self.learning, LEARNING)
-        _one_of("loss", self.loss, LOSSES)
-        _one_of("optimizer", self.optimizer, ("adam", "sgd"))
+        check_choices(self)
         if self.batch_size < 1:
             raise UsageError(f"batch_size: must be at least 1, got {self.batch_size}")
         for name in ("train_images", "image_size", "momentum", "learning_rate", "weight_decay", "evaluate_every"):
@@ -138,11 +141,6 @@ class ButdConfig:
         }
         rule = "Counter-Hebb" if self.learning == "counter-hebb" else "backprop"
         return ", ".join([rule, regime, *(text for text, on in also.items() if on)])
-
-
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise UsageError(f"{name}: must be one of {', '.join(known)}, got '{value}'")
 
 
 _FC = {"network": {"kind": "fc", "hidden": 500}}
@@ -194,7 +192,8 @@ def preset(name: str, **changes: Any) -> ButdConfig:
     Raises:
         UsageError: no such preset.
     """
-    _one_of("preset", name, tuple(PRESETS))
+    if name not in PRESETS:
+        raise UsageError(f"preset: must be one of {', '.join(PRESETS)}, got '{name}'")
     values = {"run": {"epochs": 50}, **PRESETS[name]}
     return replace(from_mapping(ButdConfig, values, f"preset {name}"), **changes)
 

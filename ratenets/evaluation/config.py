@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from foundation.config import check_kinds, setting
+from foundation.config import check_choices, check_kinds, setting
 from foundation.errors import UsageError
 
 
@@ -14,13 +14,12 @@ class ReadoutConfig:
 
     pooling: bool = setting(True, "readouts of codes alone; --no-pooling: of the flattened maps, too")
     folds: int = setting(0, "parts for a cross-validation on what the readouts are fitted to (paper: 10); 0: none")
-    layers: str = setting("all", "all, or last")
+    layers: str = setting("all", "which are read out", choices=("all", "last"))
     metrics: bool = setting(False, "cosine, manifold and push metrics of every layer")
     pixels: bool = setting(True, "the same readout of the pixels, as the encoder is given them")
 
     def __post_init__(self) -> None:
-        if self.layers not in ("all", "last"):
-            raise UsageError(f"layers: must be all or last, got '{self.layers}'")
+        check_choices(self)
         if self.folds < 0 or self.folds == 1:
             raise UsageError(f"folds: must be 2 or more, or 0 for none, got {self.folds}")
 

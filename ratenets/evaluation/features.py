@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from foundation.devices import free_memory
 from foundation.errors import RatespikeError
 from foundation.progress import bar
+from foundation.threads import multiply_adds, threads_for
 from ratenets.lpl.encoders import Encoder
 
 BATCH = 512
@@ -35,7 +36,7 @@ def pooled(encoder: nn.Module, images: Tensor, batch_size: int = BATCH, label: s
     With `label`, a progress bar of that name.
     """
     batches = bar(torch.split(images, batch_size), label=label, unit="batch", disable=not label)
-    with evaluating(encoder):
+    with evaluating(encoder), threads_for(batch_size * multiply_adds(lambda: encoder(images[:1]))):
         parts = [encoder(batch) for batch in batches]
     return [torch.cat(layer) for layer in zip(*parts, strict=True)]
 

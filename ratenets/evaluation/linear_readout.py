@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from foundation.errors import UsageError
 from foundation.seeds import derive
+from foundation.threads import threads_for
 
 EPOCHS, BATCH, LEARNING_RATE = 20, 512, 1e-3
 
@@ -68,8 +69,8 @@ def fit_like_paper(
     optimizer = torch.optim.Adam(parameters, lr=learning_rate, fused=True)
     batches = _batches(len(labels), rows, batch_size, device)
     history = []
-    for _ in range(epochs):
-        for batch in batches:
+    with threads_for(2 * batch_size * sum(parameter.numel() for parameter in parameters)):
+        for batch in (batch for _ in range(epochs) for batch in batches):
             with torch.enable_grad():
                 losses = torch.stack(
                     [

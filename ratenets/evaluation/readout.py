@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from foundation.errors import RatespikeError, UsageError
+from foundation.threads import threads_for
 from ratenets.evaluation.features import BATCH, pooled
 
 Features = NDArray[np.float64]
@@ -55,7 +56,8 @@ def fit(features: Features, labels: Labels, strength: float = 1.0) -> Readout:
     standard = (features - mean) * scale
     if not np.isfinite(standard).all():
         raise RatespikeError("readout: the activity is not finite; the weights are damaged, or diverged")
-    model = LogisticRegression(C=strength, max_iter=2000).fit(standard, labels)
+    with threads_for(features.size * len(classes)):
+        model = LogisticRegression(C=strength, max_iter=2000).fit(standard, labels)
     weight, bias = model.coef_ * scale, model.intercept_
     if len(classes) == 2:  # scikit-learn then gives the second class's logit over the first's alone
         weight, bias = np.vstack([np.zeros_like(weight), weight]), np.array([0.0, *bias])

@@ -41,21 +41,21 @@ class HebbianConfig:
     """
 
     data: str = setting("mnist", "mnist, fashion-mnist, digits, or another dataset of `ratespike data list`")
-    rule: str = setting("backprop", f"one of {', '.join(RULE_NAMES)}")
-    classes: tuple[int, ...] = setting((), "labels that are kept; none given: all")
+    rule: str = setting("backprop", "by which it learns", choices=RULE_NAMES)
+    classes: tuple[int, ...] = setting((), "labels that are kept", empty="all")
     drop_classes: tuple[int, ...] = setting((), "labels that are left out")
     kept: float = setting(0.5, "share of the training images that is used, for training and validation")
     validation: float = setting(0.2, "share of these that is kept apart for validation")
     test: float = setting(0.5, "share of the test images that is used")
     hidden: tuple[int, ...] = setting((100,), "units of each hidden layer, lowest first; none: no hidden layer")
-    activation: str = setting("sigmoid", f"of the hidden units: one of {', '.join(ACTIVATIONS)}")
+    activation: str = setting("sigmoid", "of the hidden units", choices=ACTIVATIONS)
     biases: bool = setting(False, "units have biases")
     clamp: bool = setting(False, "hebbian: the last layer learns with the target in the place of its output")
     sanger: bool = setting(False, "oja: Sanger's rule, units find one principal component after the other")
     transposed: bool = setting(False, "kolen-pollack, counter-hebb: backward weights start as W^T, not at random")
     sigma: float = setting(1e-3, "perturbation: standard deviation of the noise on weights or pre-activations")
     batch_size: int = setting(32, "images per step; 1: online")
-    learning_rate: tuple[float, ...] = setting((), "one, or one for each layer, lowest first; none given: the rule's")
+    learning_rate: tuple[float, ...] = setting((), "one, or one for each layer, lowest first", empty="the rule's")
     weight_decay: float = setting(-1.0, "L2 decay of all weights; below 0: the rule's own")
     withhold: tuple[int, ...] = setting((), "labels that are not shown before the epoch of --introduce")
     introduce: int = setting(0, "first epoch, counted from 1, that shows the withheld labels; 0: none does")
@@ -65,9 +65,6 @@ class HebbianConfig:
 
     def __post_init__(self) -> None:
         check_kinds(self)
-        for name, known in (("rule", RULE_NAMES), ("activation", ACTIVATIONS)):
-            if getattr(self, name) not in known:
-                raise UsageError(f"{name}: must be one of {', '.join(known)}, got '{getattr(self, name)}'")
         for name in ("kept", "validation", "test"):
             if not 0 < getattr(self, name) <= (1 if name != "validation" else 0.9):
                 most = "0.9" if name == "validation" else "1"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from foundation.config import from_mapping, setting
+from foundation.config import check_choices, from_mapping, setting
 from foundation.errors import UsageError
 from ratenets.lpl.encoder_config import ENCODERS, EncoderConfig
 from ratenets.run_config import RunConfig
@@ -29,6 +29,8 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 }
 """What a dataset changes in the defaults, beside its views."""
 
+
+OPTIMIZERS, GRADIENTS = ("adam", "sgd"), ("local", "autograd")
 
 EPSILON = 1e-4
 """Added to the variance in the logarithm of `push`. Deep layers start below it: it sets their first gradients."""
@@ -118,7 +120,7 @@ class LPLConfig:
     held_out: int = setting(0, "training images to hold out, at random; the readout is fitted to them")
     downsample_images: bool = setting(False, "resize all images to 32 px")
     batch_size: int = setting(256, "images per step; each gives two views")
-    optimizer: str = setting("adam", "adam or sgd")
+    optimizer: str = setting("adam", "what makes steps of gradients", choices=OPTIMIZERS)
     momentum: float = setting(0.9, "of sgd")
     learning_rate: float = setting(1e-3, "of the optimiser")
     warmup_epochs: int = setting(0, "epochs of linear warm-up from --start-lr; if any, a cosine to --final-lr follows")
@@ -126,15 +128,20 @@ class LPLConfig:
     final_lr: float = setting(1e-6, "learning rate at the end of the cosine")
     weight_decay: float = setting(1.5e-6, "L2 penalty on the weights, not on biases and norms")
     greedy: bool = setting(False, "train layer after layer, each for its share of the epochs")
-    gradients: str = setting("local", "local: layer by layer, no graph across layers; autograd: one graph")
+    gradients: str = setting(
+        "local", "local: layer by layer, no graph across layers; autograd: one graph", choices=GRADIENTS
+    )
     readout_every: int = setting(0, "epochs between readouts of the last layer while training; 0: none")
-    initial_weights: str = setting("", "file of weights to start from, also of others (docs/own-encoders.md)")
+    initial_weights: str = setting(
+        "", "file of weights to start from, also of others (docs/own-encoders.md)", metavar="FILE"
+    )
     loss: LossConfig = field(default_factory=LossConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     views: ViewConfig = field(default_factory=ViewConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
+        check_choices(self)
         if self.batch_size < 2:
             raise UsageError(f"batch_size: LPL takes variances over a batch of two or more, got {self.batch_size}")
         if self.train_images < 0 or self.train_images == 1:
@@ -143,9 +150,6 @@ class LPLConfig:
         for name in (*names, "momentum"):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"{name}: must not be negative, got {getattr(self, name)}")
-        for name, known in (("gradients", ("local", "autograd")), ("optimizer", ("adam", "sgd"))):
-            if getattr(self, name) not in known:
-                raise UsageError(f"{name}: must be {' or '.join(known)}, got '{getattr(self, name)}'")
         if ENCODERS[self.encoder.kind].end_to_end_only and not self.loss.end_to_end:
             raise UsageError(f"encoder.kind: {self.encoder.kind} learns end to end only: --train-end-to-end")
         if self.encoder.kind == "mlp" and not self.loss.pooling:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from foundation.config import setting
+from foundation.config import check_choices, setting
 from foundation.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,37 +16,6 @@ if TYPE_CHECKING:
 
 Shape: TypeAlias = tuple[int, int, int]
 """Channels, height and width of an image."""
-
-
-@dataclass(frozen=True)
-class EncoderConfig:
-    """Which encoder, and how large."""
-
-    kind: str = setting("mlp", "mlp, vgg (VGG-11, 32 px or more), alexnet, resnet (ResNet-50, end to end)", "encoder")
-    hidden: tuple[int, ...] = setting((128, 128, 128, 128), "units of the layers of an mlp")
-    width: float = setting(1.0, "channels of vgg, alexnet and resnet as a multiple of the original's")
-    biases: bool = setting(True, "layers with biases, or without")
-    dropout: float = setting(0.5, "of alexnet's two dense layers")
-    bottleneck_norms: bool = setting(True, "resnet: batch norm in the bottlenecks, which the paper's program lacks")
-    pretrained: bool = setting(False, "resnet: start from torchvision's weights, trained on ImageNet with labels")
-
-    def __post_init__(self) -> None:
-        if self.kind not in ENCODERS:
-            raise UsageError(f"encoder.kind: must be one of {', '.join(ENCODERS)}, got '{self.kind}'")
-        if not self.hidden or any(units < 1 for units in self.hidden):
-            raise UsageError(f"encoder.hidden: every layer needs at least one unit, got {list(self.hidden)}")
-        if not math.isfinite(self.width):
-            raise UsageError(f"encoder.width: must be finite, got {self.width}")
-        if self.width * 64 < 1:
-            raise UsageError(f"encoder.width: leaves the first layer without a channel, got {self.width}")
-        if not 0 <= self.dropout < 1:
-            raise UsageError(f"encoder.dropout: must be at least 0 and below 1, got {self.dropout}")
-        if self.pretrained and self.kind != "resnet":
-            raise UsageError(f"encoder.pretrained: there are published weights for resnet only, not for {self.kind}")
-        if self.pretrained and (self.width != 1 or not self.bottleneck_norms):
-            raise UsageError("encoder.pretrained: the published weights are of width 1, with batch norm throughout")
-        if not self.biases and self.kind in ("alexnet", "resnet"):
-            raise UsageError(f"encoder.biases: {self.kind} has them as published; --no-biases goes with mlp and vgg")
 
 
 class Recipe(NamedTuple):
@@ -89,3 +58,40 @@ def register(
     if name in ENCODERS:
         raise UsageError(f"encoder.kind: there is a '{name}' already")
     ENCODERS[name] = Recipe(blocks, end_to_end_only)
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Which encoder, and how large."""
+
+    kind: str = setting(
+        "mlp",
+        "vgg: VGG-11, 32 px or more; resnet: ResNet-50, end to end; or one of your own (docs/own-encoders.md)",
+        "encoder",
+        choices=ENCODERS,
+    )
+    hidden: tuple[int, ...] = setting((128, 128, 128, 128), "units of the layers of an mlp")
+    width: float = setting(
+        1.0, "channels of vgg, alexnet and resnet, and units of alexnet's dense layers, as a multiple of the original's"
+    )
+    biases: bool = setting(True, "layers with biases, or without")
+    dropout: float = setting(0.5, "of alexnet's two dense layers")
+    bottleneck_norms: bool = setting(True, "resnet: batch norm in the bottlenecks, which the paper's program lacks")
+    pretrained: bool = setting(False, "resnet: start from torchvision's weights, trained on ImageNet with labels")
+
+    def __post_init__(self) -> None:
+        check_choices(self, "encoder")
+        if not self.hidden or any(units < 1 for units in self.hidden):
+            raise UsageError(f"encoder.hidden: every layer needs at least one unit, got {list(self.hidden)}")
+        if not math.isfinite(self.width):
+            raise UsageError(f"encoder.width: must be finite, got {self.width}")
+        if self.width * 64 < 1:
+            raise UsageError(f"encoder.width: leaves the first layer without a channel, got {self.width}")
+        if not 0 <= self.dropout < 1:
+            raise UsageError(f"encoder.dropout: must be at least 0 and below 1, got {self.dropout}")
+        if self.pretrained and self.kind != "resnet":
+            raise UsageError(f"encoder.pretrained: there are published weights for resnet only, not for {self.kind}")
+        if self.pretrained and (self.width != 1 or not self.bottleneck_norms):
+            raise UsageError("encoder.pretrained: the published weights are of width 1, with batch norm throughout")
+        if not self.biases and self.kind in ("alexnet", "resnet"):
+            raise UsageError(f"encoder.biases: {self.kind} has them as published; --no-biases goes with mlp and vgg")

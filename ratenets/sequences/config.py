@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from foundation.config import setting
+from foundation.config import check_choices, setting
 from foundation.errors import UsageError
 
 SMALLEST_BLUR = 0.1
@@ -16,7 +16,9 @@ KINDS = ("affine", "paper")
 class ViewConfig:
     """How far a view may be from its image. Parameters are drawn uniformly and independently for each sample."""
 
-    kind: str = setting("affine", "affine (shift, rotation), or paper (crop, colour jitter, grey, blur)", "views")
+    kind: str = setting(
+        "affine", "affine: shift, rotation; paper: crop, colour jitter, grey, blur", "views", choices=KINDS
+    )
     flip: float = setting(0.0, "probability that a view is mirrored left to right (never for digits)")
     max_shift: float = setting(1.0, "affine: largest shift of a view along each axis, in pixels")
     max_rotation: float = setting(15.0, "affine: largest rotation of a view, in degrees")
@@ -28,8 +30,7 @@ class ViewConfig:
     max_blur: float = setting(2.0, "paper: largest width of the blur, in pixels")
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise UsageError(f"views.kind: must be one of {', '.join(KINDS)}, got '{self.kind}'")
+        check_choices(self, "views")
         if not self.max_shift >= 0:
             raise UsageError(f"views.max_shift: must not be negative (pixels), got {self.max_shift}")
         if not 0 <= self.max_rotation <= 180:

@@ -58,6 +58,7 @@ def conductance_layer(
     inhibitory: InhibitoryPlasticity | None = None,
     mean_rate: ArrayLike = 0.0,
     sigma2: ArrayLike = 0.0,
+    name: str = "layer*",
 ) -> ConductanceLayer:
     """A layer whose positive weights are plastic excitatory synapses, its negative ones inhibitory synapses.
 
@@ -72,6 +73,7 @@ def conductance_layer(
         inhibitory: the symmetric rule of the inhibitory synapses; None: they are fixed.
         mean_rate: Hz, (n_post,) or one number: where the mean trace starts.
         sigma2: Hz, the same for the variance.
+        name: of the neurons, and how the names of all other objects begin, see `spiking.brian.plasticity`.
 
     Raises:
         UsageError: a shape does not fit, or no weight is positive.
@@ -83,7 +85,7 @@ def conductance_layer(
         )
     if not (signed > 0).any():
         raise UsageError("weights: none is positive, so no excitatory synapse could learn")
-    neurons = conductance_neurons(len(signed), neuron, source.clock, "more : 1\nless : 1\n")
+    neurons = conductance_neurons(len(signed), neuron, source.clock, "more : 1\nless : 1\n", name=name)
     neurons.more, neurons.less = np.maximum(more, 0), np.maximum(-more, 0)
     neurons.run_regularly("g_ampa += more\ng_gaba += less", clock=source.clock, when="synapses")
     post, pre = np.nonzero(signed > 0)
@@ -99,6 +101,7 @@ def conductance_layer(
         dt=dt,
         mean_rate=per_neuron("mean_rate", mean_rate, len(signed)),
         sigma2=per_neuron("sigma2", sigma2, len(signed)),
+        name=f"{neurons.name}_lpl",
     )
     return ConductanceLayer(neurons, lpl, _inhibition(source, neurons, -signed, rule, inhibitory), signed.shape)
 
@@ -110,13 +113,14 @@ def _inhibition(
     post, pre = np.nonzero(weights > 0)
     if not len(pre):
         return None
+    name = f"{neurons.name}_inhibition"
     if learns is not None:
         w, delay = weights[post, pre], rule.axonal_delay
         return attach_inhibitory_plasticity(
-            source, neurons, learns, i=pre, j=post, w=w, on_pre=eq.SPIKE_GABA, delay=delay
+            source, neurons, learns, i=pre, j=post, w=w, on_pre=eq.SPIKE_GABA, delay=delay, name=name
         )
     made = Synapses(
-        source, neurons, "w : 1", on_pre=eq.SPIKE_GABA, delay=rule.axonal_delay * second, clock=source.clock
+        source, neurons, "w : 1", on_pre=eq.SPIKE_GABA, delay=rule.axonal_delay * second, clock=source.clock, name=name
     )
     made.connect(i=pre, j=post, namespace={})
     made.w = weights[post, pre]

@@ -52,6 +52,7 @@ def current_layer(
     copies: int = 1,
     mean_rate: ArrayLike = 0.0,
     sigma2: ArrayLike = 0.0,
+    name: str = "layer*",
 ) -> CurrentLayer:
     """A layer that starts as a copy of a rate layer and goes on learning by the spiking LPL rule.
 
@@ -67,10 +68,11 @@ def current_layer(
         copies: number of copies
         mean_rate: Hz, (n_post,) or one number: where the mean trace starts
         sigma2: Hz, the same for the variance
+        name: of the neurons, and how the names of all other objects begin, see `spiking.brian.plasticity`
     """
     blocks, biases = _blocks(source, weights, bias, copies)
     n_post = blocks.shape[1]
-    neurons = _current_neurons(source, biases, neuron, dt)
+    neurons = _current_neurons(source, biases, neuron, dt, name)
     pre, post = _block_diagonal(blocks.shape)
     lpl = attach_lpl(
         source,
@@ -84,6 +86,7 @@ def current_layer(
         dt=dt,
         mean_rate=np.tile(per_neuron("mean_rate", mean_rate, n_post), copies),
         sigma2=np.tile(per_neuron("sigma2", sigma2, n_post), copies),
+        name=f"{neurons.name}_lpl",
     )
     return CurrentLayer(neurons, lpl, blocks.shape)
 
@@ -97,13 +100,20 @@ def plain_layer(
     *,
     dt: float,
     copies: int = 1,
+    name: str = "layer*",
 ) -> tuple[NeuronGroup, Synapses]:
     """The same layer without plasticity: its neurons and its synapses. Arguments as `current_layer`, delay in s."""
     blocks, biases = _blocks(source, weights, bias, copies)
     whole_steps("axonal_delay", axonal_delay, dt)
-    neurons = _current_neurons(source, biases, neuron, dt)
+    neurons = _current_neurons(source, biases, neuron, dt, name)
     synapses = Synapses(
-        source, neurons, "w : 1", on_pre=eq.SPIKE_CURRENT, delay=axonal_delay * second, clock=source.clock
+        source,
+        neurons,
+        "w : 1",
+        on_pre=eq.SPIKE_CURRENT,
+        delay=axonal_delay * second,
+        clock=source.clock,
+        name=f"{neurons.name}_synapses",
     )
     pre, post = _block_diagonal(blocks.shape)
     synapses.connect(i=pre, j=post, namespace={})
@@ -133,7 +143,7 @@ def _block_diagonal(shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[
     return copy * n_pre + line, copy * n_post + unit
 
 
-def _current_neurons(source: SpikeSource, biases: Floats, neuron: CurrentNeuron, dt: float) -> NeuronGroup:
+def _current_neurons(source: SpikeSource, biases: Floats, neuron: CurrentNeuron, dt: float, name: str) -> NeuronGroup:
     constants = {
         "tau_mem": neuron.tau_mem * second,
         "tau_syn": neuron.tau_syn * second,
@@ -148,6 +158,7 @@ def _current_neurons(source: SpikeSource, biases: Floats, neuron: CurrentNeuron,
         reset=eq.CURRENT_RESET,
         clock=source.clock,
         namespace=constants,
+        name=name,
     )
     step = eq.current_neuron_step(leaky=neuron.leaky, lower=neuron.u_min is not None)
     group.run_regularly(step, clock=source.clock, when="groups")

@@ -6,6 +6,7 @@ restores. A simulation that is to be cut and resumed anywhere needs them as vari
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,14 @@ from brian2.core.spikesource import SpikeSource
 
 from foundation.errors import UsageError
 from spiking.brian.equations import ORDER, SLOT
+
+
+def own_clock(group: Any) -> None:
+    """Let the clock that Brian2 made for a group be called by the group's name: it counts those of other networks, too,
+    and then finds another clock where a network that was built again is to be restored.
+    """
+    if re.fullmatch(rf"{group.name}_clock_\d+", group.clock.name):
+        group.clock._name = f"{group.name}_clock"
 
 
 def refer(group: Group, name: str, other: Group, variable: str, index: str) -> None:
@@ -29,7 +38,9 @@ def refer(group: Group, name: str, other: Group, variable: str, index: str) -> N
 
 def relay(source: SpikeSource, target: NeuronGroup, code: str, delay: float = 0.0) -> Synapses:
     """Run `code` on neuron k of `target` when neuron k of `source` has spiked, `delay` (s) later."""
-    synapses = Synapses(source, target, on_pre=code, delay=delay * second, clock=target.clock)
+    synapses = Synapses(
+        source, target, on_pre=code, delay=delay * second, clock=target.clock, name=f"{target.name}_relay"
+    )
     every = np.arange(source.N)
     synapses.connect(i=every, j=every, namespace={})
     return synapses
@@ -48,7 +59,7 @@ def remember_spikes(group: NeuronGroup, delays: Mapping[str, int]) -> NeuronGrou
     network: a ring of rows, one per step, through which the cells of `group` move together.
     """
     length = max(delays.values(), default=0) + 1
-    ring = NeuronGroup(group.N * length, "s : 1", clock=group.clock)
+    ring = NeuronGroup(group.N * length, "s : 1", clock=group.clock, name=f"{group.name}_memory")
     group.namespace["ring_size"] = group.N * length
     for name, steps in {"now": 0, **delays}.items():
         refer(group, "s_ring" if name == "now" else f"s_{name}", ring, "s", f"cell_{name}")
@@ -74,12 +85,18 @@ class Axon:
         return iter((self.end, self.memory, self.relay))
 
 
-def axon(source: SpikeSource, steps: int) -> Axon:
-    """The axons of `source`, with a delay of `steps` (at least 1)."""
+def axon(source: SpikeSource, steps: int, *, name: str = "axon*") -> Axon:
+    """The axons of `source`, with a delay of `steps` (at least 1); `name` as in `spiking.brian.plasticity`."""
     if steps < 1:
         raise UsageError(f"axon: its delay must be at least one step, got {steps}")
+    own_clock(source)
     end = NeuronGroup(
-        source.N, "s_now : 1\n" + memory_cells("arriving"), threshold="s_arriving > 0", reset="", clock=source.clock
+        source.N,
+        "s_now : 1\n" + memory_cells("arriving"),
+        threshold="s_arriving > 0",
+        reset="",
+        clock=source.clock,
+        name=name,
     )
     memory = remember_spikes(end, {"arriving": steps})
     end.run_regularly("s_now = 0", clock=source.clock, when="end")

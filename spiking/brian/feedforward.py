@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from foundation.errors import UsageError
 from spiking.brian.current import current_layer
 from spiking.brian.plasticity import Floats
-from spiking.brian.running import run_network
+from spiking.brian.running import code_for, run_network
 from spiking.parameters import CurrentNeuron, LPLSynapse
 from spiking.stimuli import SpikeEvents
 
@@ -78,23 +78,24 @@ def run_layer(
     for name, values in (("lambda_", lambda_), ("phi", phi)):
         if values is not None and np.shape(values) != (copies,):
             raise UsageError(f"{name}: must hold one value for each of {copies} copies, got shape {np.shape(values)}")
-    source = spike_source(spikes)
-    layer = current_layer(
-        source, weights, bias, neuron, rule, dt=spikes.dt, copies=copies, mean_rate=mean_rate, sigma2=sigma2
-    )
-    units = layer.shape[1]
-    if lambda_ is not None:
-        layer.lpl.post.lambda_i = np.repeat(np.asarray(lambda_, dtype=float), units)
-    if phi is not None:
-        layer.lpl.post.phi_i = np.repeat(np.asarray(phi, dtype=float), units)
-    monitor = b2.SpikeMonitor(layer.neurons)
-    run_network(b2.Network(source, *layer, monitor), spikes.duration, label=label)
-    return LayerRun(
-        layer.weights(),
-        layer.gradient(),
-        np.asarray(monitor.i, dtype=np.int64),
-        np.rint(np.asarray(monitor.t / b2.second) / spikes.dt).astype(np.int64),
-    )
+    with code_for(spikes.steps):
+        source = spike_source(spikes)
+        layer = current_layer(
+            source, weights, bias, neuron, rule, dt=spikes.dt, copies=copies, mean_rate=mean_rate, sigma2=sigma2
+        )
+        units = layer.shape[1]
+        if lambda_ is not None:
+            layer.lpl.post.lambda_i = np.repeat(np.asarray(lambda_, dtype=float), units)
+        if phi is not None:
+            layer.lpl.post.phi_i = np.repeat(np.asarray(phi, dtype=float), units)
+        monitor = b2.SpikeMonitor(layer.neurons)
+        run_network(b2.Network(source, *layer, monitor), spikes.duration, label=label)
+        return LayerRun(
+            layer.weights(),
+            layer.gradient(),
+            np.asarray(monitor.i, dtype=np.int64),
+            np.rint(np.asarray(monitor.t / b2.second) / spikes.dt).astype(np.int64),
+        )
 
 
 def spike_source(spikes: SpikeEvents) -> b2.SpikeGeneratorGroup:

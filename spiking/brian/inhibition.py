@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from spiking.brian import equations as eq
 from spiking.brian.delays import refer, relay
-from spiking.brian.plasticity import check_group, indices, initial_weights
+from spiking.brian.plasticity import check_group, indices, initial_weights, unique
 from spiking.parameters import InhibitoryPlasticity
 
 
@@ -40,6 +40,7 @@ def attach_inhibitory_plasticity(
     w: ArrayLike,
     on_pre: str,
     delay: float = 0.0,
+    name: str = "plastic_inhibition*",
 ) -> PlasticInhibition:
     r"""Plastic synapses from `source` to `target` that learn by `rule`.
 
@@ -52,6 +53,7 @@ def attach_inhibitory_plasticity(
         w: (n,) or one number, initial weights
         on_pre: what an inhibitory spike does, e.g. ``"g_post -= w"``; it acts with the old weight
         delay: s, after which a spike of `source` arrives, acts, and changes the weight
+        name: of the synapses, and how the names of all other objects begin, see `spiking.brian.plasticity`
 
     >>> import numpy as np
     >>> from brian2 import Network, NeuronGroup, PoissonGroup, Hz, ms, mV
@@ -72,8 +74,9 @@ def attach_inhibitory_plasticity(
     rows, columns = indices("i", i, source.N), indices("j", j, target.N)
     weights = initial_weights(w, rows, columns, rule.w_min, rule.w_max)
     constants = {"zeta": rule.zeta, "kappa": rule.kappa / second, "tau": rule.tau * second}
-    pre, to_pre = _trace("y", source, constants, clock, delay)
-    post, to_post = _trace("x", target, constants, clock, 0.0)
+    name = unique(name)
+    pre, to_pre = _trace("y", source, constants, clock, delay, f"{name}_inputs")
+    post, to_post = _trace("x", target, constants, clock, 0.0, f"{name}_neurons")
     synapses = Synapses(
         source,
         target,
@@ -83,6 +86,7 @@ def attach_inhibitory_plasticity(
         delay={"pre": delay * second},
         clock=clock,
         namespace={**constants, "w_min": rule.w_min, "w_max": rule.w_max},
+        name=name,
     )
     synapses.pre.order, synapses.post.order = -1, 1
     refer(synapses, "y", pre, "y", "_presynaptic_idx")
@@ -93,9 +97,10 @@ def attach_inhibitory_plasticity(
 
 
 def _trace(
-    name: str, source: SpikeSource, constants: dict[str, Any], clock: Any, delay: float
+    variable: str, source: SpikeSource, constants: dict[str, Any], clock: Any, delay: float, name: str
 ) -> tuple[NeuronGroup, Synapses]:
-    group = NeuronGroup(source.N, eq.TRACE.format(name=name), clock=clock, namespace={"tau": constants["tau"]})
-    code = eq.SPIKE_TRACE.format(name=name)
+    model = eq.TRACE.format(name=variable)
+    group = NeuronGroup(source.N, model, clock=clock, namespace={"tau": constants["tau"]}, name=name)
+    code = eq.SPIKE_TRACE.format(name=variable)
     group.run_regularly(code, clock=clock, when=eq.SLOT, order=eq.ORDER["traces"])
     return group, relay(source, group, "s = 1", delay)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from foundation.errors import UsageError
-from spiking.brian.running import run_network
+from spiking.brian.running import code_for, run_network
 from spiking.integrate_and_fire import INPUT, IFLayer, IFNetwork, IFResult, MaxPool, Stimulus
 from spiking.synapses import Conv, Shape, Synapses, explicit, per_unit
 
@@ -66,7 +66,7 @@ def simulate(
     """Run the network in Brian2; a `spiking.integrate_and_fire.Simulator`.
 
     The images follow one another in a single run, every neuron going back to its initial potential at the start of
-    each. Brian2's preference `codegen.target` decides how; numpy is quickest for anything small.
+    each. The length of the run decides how (`spiking.brian.running.code_for`), or Brian2's `codegen.target`, if set.
 
     Raises:
         UsageError: a stimulus of the wrong shape, or more synapses than memory is likely to hold.
@@ -74,6 +74,13 @@ def simulate(
     stimulus = network.shown(stimulus, steps)
     tasks = network.tasked(task, len(stimulus), steps)
     check_size(network)
+    with code_for(len(stimulus) * steps):
+        return _simulated(network, stimulus, steps, spikes, tasks)
+
+
+def _simulated(
+    network: IFNetwork, stimulus: Stimulus, steps: int, spikes: bool, tasks: NDArray[np.int64] | None
+) -> IFResult:
     built = build(network, stimulus, steps)
     objects = [*built.objects, *(_switches(network, built, tasks) if tasks is not None else [])]
     monitors = [b2.SpikeMonitor(group, when="end") for group in built.groups]

@@ -99,7 +99,9 @@ def build_network(source: Any, config: NetworkConfig, wiring: Wiring, *, learnin
     )
 
 
-def conductance_neurons(number: int, neuron: ConductanceNeuron, clock: b2.Clock, more: str = "") -> b2.NeuronGroup:
+def conductance_neurons(
+    number: int, neuron: ConductanceNeuron, clock: b2.Clock, more: str = "", name: str = "neurons*"
+) -> b2.NeuronGroup:
     """Neurons at rest, with ``U`` (volt), ``g_ampa``, ``g_nmda``, ``g_gaba``, ``thr`` (volt), and `more` equations."""
     neuron.check(float(clock.dt))
     constants = {
@@ -115,6 +117,7 @@ def conductance_neurons(number: int, neuron: ConductanceNeuron, clock: b2.Clock,
         reset=CONDUCTANCE_RESET,
         clock=clock,
         namespace={**constants, "a_ampa": ratio / (1 + ratio), "a_nmda": 1 / (1 + ratio)},
+        name=name,
     )
     group.run_regularly(CONDUCTANCE_STEP, clock=clock, when="groups")
     group.U = neuron.u_rest * b2.volt

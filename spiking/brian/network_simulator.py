@@ -10,7 +10,7 @@ import numpy as np
 from foundation.errors import UsageError
 from spiking.brian.network import build_network
 from spiking.brian.simulator import Probe, RuntimeSimulator, Simulator, initial_state
-from spiking.brian.standalone import StandaloneSimulator, compiler
+from spiking.brian.standalone import StandaloneSimulator, no_standalone
 from spiking.network import NetworkConfig, Wiring
 from spiking.simulation import Piece, State
 from spiking.stimuli import SpikeEvents
@@ -80,6 +80,6 @@ def choose(codegen: str, seconds: float) -> tuple[str, str]:
         return codegen, ""
     if seconds < LONG_RUN:
         return "numpy", ""
-    if compiler() is not None:
-        return "standalone", ""
-    return "numpy", "no C++ compiler (make and g++) found: running numpy code, some forty times slower"
+    if reason := no_standalone():
+        return "numpy", f"{reason}: running numpy code, some forty times slower"
+    return "standalone", ""

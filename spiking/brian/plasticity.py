@@ -1,15 +1,22 @@
-"""Attach a three-factor rule, LPL or one of your own, to a Brian2 network of your own."""
+"""Attach a three-factor rule, LPL or one of your own, to a Brian2 network of your own.
+
+Whatever is attached takes a `name`: its synapses bear it, and all its other objects bear names that begin with it. With
+names of your own for all that you make, Brian2's `Network.store` and `restore` work in a network that was built again.
+A name that ends in "*", as the default does, is made unique.
+"""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from brian2 import NeuronGroup, Synapses, linked_var, second, volt
+from brian2 import Clock, NeuronGroup, Synapses, linked_var, second, volt
 from brian2.core.functions import DEFAULT_CONSTANTS, DEFAULT_FUNCTIONS
+from brian2.core.names import find_name
 from brian2.core.namespace import DEFAULT_UNITS
 from brian2.core.spikesource import SpikeSource
 from brian2.equations.equations import EquationError
@@ -18,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from foundation.errors import UsageError
 from spiking.brian import equations as eq
-from spiking.brian.delays import memory_cells, refer, relay, remember_spikes
+from spiking.brian.delays import memory_cells, own_clock, refer, relay, remember_spikes
 from spiking.brian.rounding import single
 from spiking.parameters import LPLSynapse
 from spiking.rule import Cascade, RuleSteps, ThreeFactorRule, lpl
@@ -63,6 +70,7 @@ def attach_rule(
     dt: float,
     start: Mapping[str, ArrayLike] | None = None,
     arrived: bool = False,
+    name: str = "plastic*",
 ) -> PlasticProjection:
     r"""Plastic synapses from `source` to `target` that learn by `rule`.
 
@@ -86,6 +94,7 @@ def attach_rule(
         dt: s, that of `source` and of `target`
         start: where variables of the rule's signal start, per target neuron or one number; 0 where nothing is given
         arrived: the spikes of `source` have come down their axons (`spiking.brian.delays.axon`): no further delay
+        name: of the synapses, and how the names of all other objects begin
 
     Raises:
         UsageError: an argument does not fit, or the rule has a name that means something else in Brian2.
@@ -113,11 +122,11 @@ def attach_rule(
     weights = initial_weights(w, rows, columns, rule.update.w_min, rule.update.w_max)
     volts = _in_volt(target, potential)
 
-    travel = 0 if arrived else steps.axonal_delay
-    pre, to_pre = _presynaptic(source, rule, steps, travel)
-    post, memory, to_post = _postsynaptic(target, rule, steps, potential, volts)
+    travel, name = 0 if arrived else steps.axonal_delay, unique(name)
+    pre, to_pre = _presynaptic(source, rule, steps, travel, f"{name}_inputs")
+    post, memory, to_post = _postsynaptic(target, rule, steps, potential, volts, f"{name}_neurons")
     _set_start(post, rule, start or {})
-    synapses = _synapses(source, target, rule, steps, on_pre, travel)
+    synapses = _synapses(source, target, rule, steps, on_pre, travel, name)
     refer(synapses, "psp_d", pre, eq.history("psp", steps.alignment)[-1], "from_j")
     refer(synapses, "sigma_prime_d", post, eq.history("sigma_prime", steps.alignment)[-1], "to_i")
     refer(synapses, "tr_err_flt_i", post, "tr_err_flt", "to_i")
@@ -141,6 +150,7 @@ def attach_lpl(
     mean_rate: ArrayLike = 0.0,
     sigma2: ArrayLike = 0.0,
     arrived: bool = False,
+    name: str = "plastic*",
 ) -> PlasticProjection:
     r"""Plastic synapses from `source` to `target` that learn by LPL: `attach_rule` with `spiking.rule.lpl`.
 
@@ -157,6 +167,7 @@ def attach_lpl(
         mean_rate: Hz, per target neuron or one number: where the mean trace starts
         sigma2: Hz, the same for the variance
         arrived: no further delay
+        name: as `attach_rule`
 
     >>> from brian2 import Network, NeuronGroup, PoissonGroup, Hz, ms, mV
     >>> inputs = PoissonGroup(20, 30*Hz, dt=0.1*ms)
@@ -187,15 +198,16 @@ def attach_lpl(
         dt=dt,
         start=start,
         arrived=arrived,
+        name=name,
     )
 
 
 def _presynaptic(
-    source: SpikeSource, rule: ThreeFactorRule, steps: RuleSteps, travel: int
+    source: SpikeSource, rule: ThreeFactorRule, steps: RuleSteps, travel: int, name: str
 ) -> tuple[NeuronGroup, Synapses]:
     clock = source.clock
     model = eq.with_history(eq.PRESYNAPTIC, "psp", steps.alignment)
-    group = NeuronGroup(source.N, model, clock=clock, namespace=_times("tau_psi", rule.presynaptic))
+    group = NeuronGroup(source.N, model, clock=clock, namespace=_times("tau_psi", rule.presynaptic), name=name)
     if steps.alignment:
         remember = eq.shift("psp", steps.alignment)
         group.run_regularly(remember, clock=clock, when=eq.SLOT, order=eq.ORDER["remember"])
@@ -204,7 +216,7 @@ def _presynaptic(
 
 
 def _postsynaptic(
-    target: NeuronGroup, rule: ThreeFactorRule, steps: RuleSteps, potential: str, volts: bool
+    target: NeuronGroup, rule: ThreeFactorRule, steps: RuleSteps, potential: str, volts: bool, name: str
 ) -> tuple[NeuronGroup, NeuronGroup, Synapses]:
     clock, signal = target.clock, rule.signal
     model = eq.with_history(eq.POSTSYNAPTIC + memory_cells(*signal.delays), "sigma_prime", steps.alignment)
@@ -213,7 +225,7 @@ def _postsynaptic(
     model += "".join(f"{name} : {'second' if _is_time(name) else '1'}\n" for name in signal.parameters)
     given = {**_times("tau_err", signal.filter), "unit": volt if volts else 1.0, "single": single}
     try:
-        group = NeuronGroup(target.N, model, clock=clock, namespace=given)
+        group = NeuronGroup(target.N, model, clock=clock, namespace=given, name=name)
     except (SyntaxError, ValueError, EquationError) as error:  # a name that Brian2 forbids, or one for two things
         raise UsageError(f"rule: {error}") from None
     group.potential = linked_var(target, potential)
@@ -243,7 +255,13 @@ def _check_names(group: NeuronGroup, rule: ThreeFactorRule) -> None:
 
 
 def _synapses(
-    source: SpikeSource, target: NeuronGroup, rule: ThreeFactorRule, steps: RuleSteps, on_pre: str, travel: int
+    source: SpikeSource,
+    target: NeuronGroup,
+    rule: ThreeFactorRule,
+    steps: RuleSteps,
+    on_pre: str,
+    travel: int,
+    name: str,
 ) -> Synapses:
     clock, update = target.clock, rule.update
     interval = steps.interval * clock.dt
@@ -261,10 +279,11 @@ def _synapses(
         clock=clock,
         namespace=constants,
         dtype={"from_j": np.int64, "to_i": np.int64},
+        name=name,
     )
-    for name in constants:
-        if name in synapses.variables:
-            raise UsageError(f"target: its variable {name!r} bears a name of the rule; choose another")
+    for constant in constants:
+        if constant in synapses.variables:
+            raise UsageError(f"target: its variable {constant!r} bears a name of the rule; choose another")
     synapses.run_regularly(eq.ELIGIBILITY, clock=clock, when=eq.SLOT, order=eq.ORDER["eligibility"])
     code = eq.weight_update(
         augment=update.augment,
@@ -272,7 +291,8 @@ def _synapses(
         lower=update.w_min is not None,
         upper=update.w_max is not None,
     )
-    synapses.run_regularly(code, dt=interval, when=eq.SLOT, order=eq.ORDER["update"])
+    windows = Clock(interval, name=f"{name}_windows")
+    synapses.run_regularly(code, clock=windows, when=eq.SLOT, order=eq.ORDER["update"])
     return synapses
 
 
@@ -302,9 +322,21 @@ def _in_volt(target: NeuronGroup, potential: str) -> bool:
     return not dimensions.is_dimensionless
 
 
+def unique(name: str) -> str:
+    """The name of an object that is to be made, as it is; one that ends in "*" is made unique, as Brian2 does.
+
+    Raises:
+        UsageError: it is none for Brian2.
+    """
+    if not re.fullmatch(r"[A-Za-z_]\w*\*?", name, flags=re.ASCII):
+        raise UsageError(f"name: must be letters, digits and _, and may end in *, got {name!r}")
+    return str(find_name(name))
+
+
 def check_group(name: str, group: Any, dt: float) -> None:
     if isinstance(group, Subgroup):
         raise UsageError(f"{name}: give the whole group, not a part of it, and index it by i and j")
+    own_clock(group)
     own = float(group.clock.dt)
     if abs(own - dt) > 1e-9 * dt:
         raise UsageError(f"{name}: its dt is {own} s, and dt = {dt} s was asked for")

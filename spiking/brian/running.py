@@ -13,6 +13,9 @@ from foundation.errors import RatespikeError
 from foundation.progress import bar
 from foundation.stopping import stop_requests
 
+MANY_STEPS = 100_000
+"""Of a run, from which on it is worth while to compile its code."""
+
 
 def run_network(network: b2.Network, seconds: float, *, label: str | None = None) -> None:
     """Run for that long (simulated s), with a progress bar if it has a label.
@@ -41,6 +44,20 @@ def run_network(network: b2.Network, seconds: float, *, label: str | None = None
 def code_generation(target: str) -> Iterator[None]:
     """Brian2's `codegen.target` for a while: "numpy" (no compiler, no waiting), "cython", or "auto"."""
     with _preference("codegen.target", target):
+        yield
+
+
+@contextmanager
+def code_for(steps: float, target: str = "auto") -> Iterator[None]:
+    """Brian2's `codegen.target` for a model that is made and run for so many steps, if nobody asked for a `target`.
+
+    It is numpy, unless the steps are many: to compile with Cython takes minutes, a step of numpy code a millisecond or
+    two. What the user has set (any but Brian2's default, "auto") stays.
+    """
+    before = b2.prefs["codegen.target"]
+    if target == "auto":
+        target = "numpy" if before == "auto" and steps < MANY_STEPS else before
+    with code_generation(target):
         yield
 
 

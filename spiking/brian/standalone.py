@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from foundation.errors import RatespikeError
 from foundation.scratch import Scratch, scratch
 from spiking.brian.simulator import Build, Probe, spike_steps, state_variables
+from spiking.compilers import trouble
 from spiking.simulation import Array, Piece, State
 from spiking.stimuli import SpikeEvents
 
@@ -36,10 +36,9 @@ FOREVER = 1e6  # s, longer than any piece; the program stops when it is told
 NEVER = np.iinfo(np.int32).max  # the step of an input spike that does not come
 
 
-def compiler() -> str | None:
-    """The C++ compiler that Brian2 would use, if `make` and it are found."""
-    name = (shlex.split(os.environ.get("CXX", "")) or ["g++"])[0]  # "ccache g++", "g++ -O2" are well-formed, too
-    return name if shutil.which(name) and shutil.which("make") else None
+def no_standalone() -> str:
+    """Why C++ standalone mode cannot be had here, in a line; nothing, if it can."""
+    return trouble() or ("" if shutil.which("make") else "no `make` found")
 
 
 class StandaloneSimulator:
@@ -120,8 +119,9 @@ class _Program:
 
 
 def _compile(simulator: StandaloneSimulator, where: Scratch, lines: int, dt: float) -> _Program:
-    if compiler() is None:
-        raise RatespikeError("C++ standalone mode needs make and a C++ compiler (g++, or the one named in CXX)")
+    if reason := no_standalone():
+        needs = "C++ standalone mode needs make and a C++ compiler (g++, or the one named in CXX)"
+        raise RatespikeError(f"{needs}: {reason}")
     folder, program = where.path, _Program(where, simulator.capacity, dt)
     with _standalone(folder) as device:
         source = _source(lines, simulator.capacity, dt)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 from foundation.errors import UsageError
+from spiking.compilers import trouble
 from spiking.torch.batch import Batch
-from spiking.torch.native import NativeStepper, compiler
+from spiking.torch.native import NativeStepper
 from spiking.torch.stepping import TensorStepper
 
 ENGINES = ("auto", "compiled", "eager")
@@ -23,7 +24,7 @@ def dtype_of(precision: str) -> torch.dtype:
 
 def native(device: torch.device, engine: str) -> bool:
     """Whether the compiled program for the CPU does the work."""
-    return device.type == "cpu" and (engine == "compiled" or (engine == "auto" and compiler() is not None))
+    return device.type == "cpu" and (engine == "compiled" or (engine == "auto" and not trouble()))
 
 
 def compiled(device: torch.device, engine: str) -> bool:

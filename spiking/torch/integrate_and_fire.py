@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from foundation.threads import threads_for
 from spiking.integrate_and_fire import IFLayer, IFNetwork, IFResult, MaxPool, Stimulus
 from spiking.synapses import AdaptiveAveragePool, Array, AveragePool, Conv, Dense, Map
 
@@ -260,11 +261,12 @@ def simulate(
     tasks = network.tasked(task, len(stimulus), steps)
     module = SnnTorchNetwork(network, dtype).to(device)
     parts = []
-    for start in range(0, len(stimulus), batch_size):
-        rows = slice(start, start + batch_size)
-        x = torch.from_numpy(np.ascontiguousarray(stimulus[rows])).to(device)
-        of = None if tasks is None else torch.tensor(tasks[rows], device=device)
-        parts.append(_simulate(module, x, steps, spikes, of, dtype))
+    with threads_for(batch_size * network.macs()):
+        for start in range(0, len(stimulus), batch_size):
+            rows = slice(start, start + batch_size)
+            x = torch.from_numpy(np.ascontiguousarray(stimulus[rows])).to(device)
+            of = None if tasks is None else torch.tensor(tasks[rows], device=device)
+            parts.append(_simulate(module, x, steps, spikes, of, dtype))
     return IFResult.joined(parts)
 
 

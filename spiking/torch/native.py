@@ -1,42 +1,28 @@
 """The step loop of a batch of networks as a compiled program for the CPU, made from the declared code of its model.
 
-A program is compiled once for every model (a few seconds) and kept in the user's cache folder. Numbers are not part of
-it: they are passed.
+A program is compiled once for every model (a few seconds) and kept, see `spiking.torch.programs`. Numbers are not part
+of it: they are passed.
 """
 
 from __future__ import annotations
 
 import ctypes
-import os
-import platform
-import shlex
-import shutil
-import subprocess
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from functools import cache
-from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pooch
 import torch
 from torch import Tensor
 
-from foundation.errors import RatespikeError, UsageError
-from foundation.files import write_bytes
 from spiking.neuron import CONDUCTANCE_VARIABLES
 from spiking.torch.batch import PLASTIC, Batch, State
 from spiking.torch.code import cpp_name
 from spiking.torch.plasticity import Backward, Events
+from spiking.torch.programs import load
 from spiking.torch.stepping import Spikes
 
-# Every floating-point operation as it stands, so that results do not depend on what a compiler contracts.
-FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-ffp-contract=off", "-fno-math-errno",
-         "-fno-trapping-math")  # fmt: skip
 SIZES = ("steps", "exc", "inh", "lines", "history", "alignment", "axonal_delay", "delays", "constant_count", "memory",
          "capacity")  # fmt: skip
 DOUBLES = ("constants", "coefficients", "since", "powers", "kernels")
@@ -46,15 +32,6 @@ REALS = ("x", "y", "inhibition", "tr_err", "tr_err_flt", "factor", "zeta", "exc_
                               for key in ("w", "el", "el_flt", "el_sum", "trace", "psp")))  # fmt: skip
 BYTES = ("spikes", "plastic", *(f"{name}_pending" for name in PLASTIC))
 RATIOS = ("rise", "decay", "fade")
-
-
-def compiler() -> list[str] | None:
-    """The C++ compiler of $CXX, or g++, if it is found."""
-    try:
-        command = shlex.split(os.environ.get("CXX", "")) or ["g++"]
-    except ValueError:  # a quotation without an end
-        return None
-    return command if shutil.which(command[0]) else None
 
 
 class NativeStepper:
@@ -72,7 +49,7 @@ class NativeStepper:
         self.batch, self.threads = batch, threads
         self._memory = Backward(batch.coefficients, batch.like).memory
         self._structure = _structure(_variables(batch))
-        self._program = _load(_source(batch))
+        self._program = load(_source(batch))
         self._program.advance.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]
         self._constant = self._constants()
 
@@ -223,34 +200,3 @@ def _source(batch: Batch) -> str:
     for name, text in parts.items():
         source = source.replace(f"{{{{{name}}}}}", text if isinstance(text, str) else "\n".join(text))
     return source
-
-
-@cache
-def _load(source: str) -> ctypes.CDLL:
-    """Compile a program, unless that has been done on a machine like this one."""
-    command = compiler()
-    if command is None:
-        raise RatespikeError("no C++ compiler (g++) found")
-    key = sha256("\n".join([source, *FLAGS, *command, platform.platform(), _processor()]).encode()).hexdigest()
-    path = Path(pooch.os_cache("ratespike")) / "programs" / f"{key[:32]}.so"
-    with suppress(OSError):  # not there, or damaged
-        return ctypes.CDLL(str(path))
-    with tempfile.TemporaryDirectory() as folder:
-        made, text = Path(folder) / "program.so", Path(folder) / "program.cpp"
-        text.write_text(source)
-        done = subprocess.run([*command, *FLAGS, "-o", made, text], capture_output=True, text=True, check=False)
-        if done.returncode:
-            lines = done.stderr.strip().splitlines() or ["without a word"]
-            raise RatespikeError(f"{' '.join(command)} fails: {next((x for x in lines if 'error' in x), lines[0])}")
-        with suppress(OSError, RatespikeError, UsageError):  # a folder that cannot be written: then without it
-            write_bytes(path, made.read_bytes())
-        return ctypes.CDLL(str(made))  # stays loaded when the file goes
-
-
-def _processor() -> str:
-    """What -march=native depends on."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.startswith("flags")), platform.machine())

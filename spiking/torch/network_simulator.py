@@ -17,6 +17,7 @@ from torch import Tensor
 
 from foundation.devices import free_memory
 from foundation.errors import RatespikeError, UsageError
+from foundation.threads import threads_for
 from spiking.network import INPUT_BLOCK, InputSpikes, NetworkConfig, Wiring, draw_wiring
 from spiking.simulation import LONGEST, Piece, SimulateBatch
 from spiking.simulation import State as Arrays
@@ -89,11 +90,12 @@ class TorchNetworks:
         state, interval = self._join(states), self.batch.steps.interval
         cuts = sorted({0, *range(1, arrivals[0].steps, interval), arrivals[0].steps})
         found: list[Spikes] = []
-        for first, end, events in self._windows(arrivals, cuts):
-            spikes = self.stepper.advance(state, events, end - first)
-            found.append(spikes._replace(step=spikes.step + first))
-            if (end - 1) % interval == 0:
-                self.batch.update(state, learning)
+        with threads_for(self.batch.size * self.batch.exc * self.batch.lines):
+            for first, end, events in self._windows(arrivals, cuts):
+                spikes = self.stepper.advance(state, events, end - first)
+                found.append(spikes._replace(step=spikes.step + first))
+                if (end - 1) % interval == 0:
+                    self.batch.update(state, learning)
         spikes_of = self._spikes(found)
         return [Piece(after, spikes, {}) for after, spikes in zip(self._split(state), spikes_of, strict=True)]
 

@@ -35,9 +35,10 @@ WIDE = 10_000  # neurons and samples from which on arithmetic costs more than ca
 class PlasticLayer(SampleState):
     """A layer whose weights learn by a three-factor rule, between its inputs (B, in) and its neurons (B, out).
 
-    Everything is in `state_dict`, also amid a window: what is loaded into a new layer goes on bit for bit. A checkpoint
-    belongs between two steps. Buffers beside those of `postsynaptic` (see there; those with a B are None until the
-    layer has learned a step, and after `reset`):
+    Everything is in `state_dict`, `eta` included, also amid a window: what is loaded goes on bit for bit, in a new
+    layer or in one that has run. A state without its samples is loaded as after a `reset`; a part of a state, such as
+    weights alone, leaves the rest as it is. A checkpoint belongs between two steps. Buffers beside those of
+    `postsynaptic` (see there; those with a B are None until the layer has learned a step, and after `reset`):
 
     * ``total`` (as the weights): the window's sum of eligibility times signal so far, mean over the samples.
     * ``g2`` (as the weights) float64: decaying maximum of the squared gradient; None unless the rule augments.
@@ -51,6 +52,9 @@ class PlasticLayer(SampleState):
     """
 
     per_sample = ("axon", "trace", "psp", "arrivals", "psp_record", "factor_record", "signal_record")
+    together = ("trace", "psp", "psp_record", "factor_record", "signal_record",
+                *(f"postsynaptic.{name}" for name in Postsynaptic.per_sample))  # fmt: skip
+    alone = ("axon",)
     in_double = ("g2",)
     weight: Tensor
     total: Tensor
@@ -268,12 +272,17 @@ class PlasticLayer(SampleState):
 
     # --- checkpoints --------------------------------------------------------------------------------------------------
     def get_extra_state(self) -> Tensor:
-        """Where axon, records and window stand; `state_dict` calls it."""
-        return torch.tensor([self._axon_at, self._window, self._recorded, self._first, self._memory])
+        """Where axon, records and window stand, and eta; `state_dict` calls it."""
+        stand = (self._axon_at, self._window, self._recorded, self._first, self._memory)
+        return torch.tensor([*stand, float(self.eta)], dtype=torch.float64)
 
     def set_extra_state(self, state: Tensor) -> None:
         """What `get_extra_state` gave; `load_state_dict` calls it."""
-        self._axon_at, self._window, self._recorded, self._first, self._memory = (int(value) for value in state)
+        self._axon_at, self._window, self._recorded, self._first, self._memory = (int(value) for value in state[:5])
+        if len(state) > 5:  # older ones leave eta to the layer
+            self.eta = float(state[5])
+        if self.psp is None:  # without samples, whatever there was when it was saved
+            self._axon_at, self._recorded = (0 if self.axon is None else self._axon_at), 0
         self._known = None
 
 

@@ -25,6 +25,8 @@ class SampleState(nn.Module, ABC):
     """
 
     per_sample: tuple[str, ...] = ()
+    together: tuple[str, ...] = ()  # what belongs to the samples as soon as there are any; one alone is worth nothing
+    alone: tuple[str, ...] = ()  # what may be there without the rest
     in_double: tuple[str, ...] = ()  # buffers that stay float64 whatever the rest is converted to
 
     @property
@@ -38,9 +40,14 @@ class SampleState(nn.Module, ABC):
             self.register_buffer(name, None)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        for name in self.per_sample:
-            value = state_dict.get(prefix + name)
-            setattr(self, name, None if value is None else self.like.new_empty(value.shape))
+        """Where the state says how far it is, samples are its own, or there are none; else they stay as they are."""
+        if f"{prefix}_extra_state" in state_dict:
+            whole = all(prefix + name in state_dict for name in self.together)
+            for name in self.per_sample:
+                value = state_dict.get(prefix + name) if whole or name in self.alone else None
+                setattr(self, name, None if value is None else self.like.new_empty(value.shape))
+        else:  # a part of a state, such as weights alone
+            state_dict = {key: value for key, value in state_dict.items() if key[len(prefix) :] not in self.per_sample}
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SampleState:
@@ -71,6 +78,7 @@ class Postsynaptic(SampleState):
     """
 
     per_sample = ("variables", "tr_err", "tr_err_flt", "spikes")
+    together = per_sample
     in_double = ("statistics",)
     statistics: Tensor
     variables: Tensor
@@ -176,7 +184,15 @@ class _Program:
         used = {node.id for node in ast.walk(ast.parse(code.strip())) if isinstance(node, ast.Name)} | set(results)
         self.names, self.results = tuple(name for name in names if name in used), results
         constants = {**rule.constants, **rule.signal.parameters}
-        self._run = Code.folded(code, self.names, constants, dt, "_c").function(self.names, results)
+        self._code = Code.folded(code, self.names, constants, dt, "_c")
+        self._run = self._code.function(self.names, results)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_run"}  # a function without a name
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._run = self._code.function(self.names, self.results)
 
     def __call__(self, values: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Value]:
         results = self._run(*(values[name].to(dtype) for name in self.names))

@@ -237,7 +237,7 @@ def _make_auryn(name: str) -> Maker:
         elif path.suffix == ".ras":
             auryn.write_ras(path, _events())
         else:
-            auryn.write_rates(path, np.arange(30) * 0.01, np.arange(30) % 7 + 0.5)
+            auryn.write_rates(path, np.arange(30.0) * 0.01, np.arange(30.0) % 7 + 0.5)
         return path
 
     return make
@@ -340,7 +340,8 @@ def _make_ladder(folder: Path) -> Path:
 
 
 def _make_swap(folder: Path) -> Path:
-    from ratenets.lpl.swap import Course, SwapConfig
+    from ratenets.lpl.swap import Course
+    from ratenets.lpl.swap_config import SwapConfig
     from ratenets.lpl.swap_results import SwapResult, write_result
 
     shapes = {"exposures": (4,), "mean": (3, 4), "error": (3, 4)}

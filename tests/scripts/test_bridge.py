@@ -99,7 +99,11 @@ CONVERT: dict[str, tuple[list[str], int, str]] = {
     "no run": (["nothing"], 1, "no such file"),
     "an empty folder": (["empty"], 1, "no such file"),
     "percentile": (["run", "--percentile", "101"], 2, "percentile: must lie above 0 and up to 100"),
-    "coding": (["run", "--input-coding", "latency"], 2, "input_coding: must be analog or poisson"),
+    "coding": (
+        ["run", "--input-coding", "latency"],
+        2,
+        "'--input-coding': 'latency' is not one of 'analog', 'poisson'",
+    ),
     "no steps": (["run", "--steps", "0"], 2, "--steps: must lie in 1 to 100,000, got 0"),
     "negative steps": (
         ["run", "--steps", "-3", "--input-coding", "poisson"],
@@ -268,7 +272,10 @@ def test_spikes_and_rates_of_auryn_are_read(run: Run, tmp_path: Path) -> None:
         (("learn", "{net}", "--layer", 3, "--out", "{out}"), "layer: the network has 1 to 2, got 3"),
         (("learn", "{net}", "--images", 0, "--out", "{out}"), "images: must be at least 1, got 0"),
         (("learn", "{net}", "--frame", 0, "--out", "{out}"), "frame: must be positive, got 0.0"),
-        (("learn", "{net}", "--reading", "voltage", "--out", "{out}"), "reading: must be current or conductance"),
+        (
+            ("learn", "{net}", "--reading", "voltage", "--out", "{out}"),
+            "'--reading': 'voltage' is not one of 'current', 'conductance'",
+        ),
         (("learn", "{net}", "--inhibition", "symmetric", "--out", "{out}"), "inhibition: the symmetric rule goes with"),
         (("learn", "{net}", "--out", "{net}"), "net.h5"),
         (("import", "{net}", "--out", "{out}"), "say either --format, or --into RUN"),

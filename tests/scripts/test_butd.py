@@ -147,7 +147,7 @@ def test_presets_datasets_and_files_of_the_reference_make_the_settings(run, tmp_
         (["--data", "digits", "--guided"], 2, "guided: digits has one task"),
         (["--data", "multi-digits", "--no-guided"], 2, "has several tasks: --guided, or --multi-decoder"),
         (["--data", "multi-digits", "--task", "attribute"], 2, "task: multi-digits has left/right"),
-        (["--data", "digits", "--network", "resnet19"], 2, "must be one of fc, simple"),
+        (["--data", "digits", "--network", "resnet19"], 2, "'resnet19' is not one of 'fc', 'simple'"),
         (["--data", "digits", "--network", "conv"], 2, "does not take an input of"),
         (["--data", "digits", "--network", "fc", "--norm"], 2, "resnet18 alone has batch norm"),
         (["--data", "digits", "--weights", "tied", "--feedback-alignment"], 2, "tied weights are one"),

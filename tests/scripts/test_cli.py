@@ -1,5 +1,7 @@
 """The command line: immediate help, one-line errors, settings from flags and files."""
 
+import dataclasses
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +12,15 @@ from pathlib import Path
 import click
 import pytest
 
+import bridge.config
+import ratenets.butd.config
+import ratenets.evaluation.config
+import ratenets.hebbian.config
+import ratenets.lpl.encoder_config
+import ratenets.run_config
+import ratenets.sequences.config
+import spiking.network
+import spiking.pairing
 from foundation import config as configs
 from foundation.errors import UsageError
 from ratenets.lpl.config import LPLConfig
@@ -18,6 +29,26 @@ from ratespike.options import build_config, flag_values
 
 ROOT = Path(__file__).resolve().parents[2]
 
+
+CHOICES = {
+    kind: {f.name: f.metadata["choices"] for f in dataclasses.fields(kind) if f.metadata.get("choices")}
+    for kind in (
+        bridge.config.ComparisonConfig,
+        bridge.config.ConversionConfig,
+        bridge.config.LearningConfig,
+        ratenets.butd.config.ButdConfig,
+        ratenets.butd.config.NetworkConfig,
+        ratenets.butd.config.WeightConfig,
+        ratenets.evaluation.config.ReadoutConfig,
+        ratenets.hebbian.config.HebbianConfig,
+        ratenets.lpl.config.LPLConfig,
+        ratenets.lpl.encoder_config.EncoderConfig,
+        ratenets.run_config.RunConfig,
+        ratenets.sequences.config.ViewConfig,
+        spiking.network.NetworkConfig,
+        spiking.pairing.PairingProtocol,
+    )
+}
 
 HEAVY = ("torch", "brian2", "sklearn", "scipy", "snntorch", "matplotlib", "h5py", "pydantic")
 """What no help page waits for."""
@@ -48,6 +79,40 @@ def test_help_is_immediate(path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"Usage: {' '.join(['ratespike', *path])}")
+
+
+def test_settings_that_are_names_are_choices_and_stand_under_headings(run):
+    _, output, _ = run("deep", "lpl", "--help")
+    parts = re.split(r"^(\w+):\n", output, flags=re.MULTILINE)
+    sections = dict(zip(parts[1::2], parts[2::2], strict=True))
+    assert list(sections) == ["Options", "Settings", "Loss", "Encoder", "Views", "Run"]
+    for section, choice in (
+        ("Settings", "--optimizer [adam|sgd]"),
+        ("Settings", "--gradients [local|autograd]"),
+        ("Encoder", "--encoder [mlp|vgg|alexnet|resnet]"),
+        ("Views", "--views [affine|paper]"),
+        ("Run", "--precision [float32|float64|bfloat16]"),
+        ("Loss", "--pull-coeff X"),
+        ("Options", "--out DIR"),
+    ):
+        assert choice in sections[section]
+
+
+def test_a_help_page_has_one_word_for_one_thing_and_names_what_an_empty_default_means(run):
+    for path in commands(cli.group):
+        _, output, _ = run(*path, "--help")
+        assert not re.search(r"\b(INTEGER|FLOAT|TEXT)\b|default: [];]", output), output
+        for line in re.findall(r"^  (--\S+ PATH)", output, flags=re.MULTILINE):
+            assert line == "--out PATH"  # of `bridge export`, `import`: a file or a folder
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"), sorted(CHOICES.items(), key=str), ids=lambda each: getattr(each, "__name__", "")
+)
+def test_configs_refuse_what_is_none_of_their_choices(kind, names):
+    for name, choices in names.items():
+        with pytest.raises(UsageError, match=rf"{name}: must be one of {', '.join(choices)}, got 'nonsense'"):
+            kind(**{name: "nonsense"})
 
 
 def test_the_first_help_names_every_command(run):

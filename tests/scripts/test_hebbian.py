@@ -125,7 +125,7 @@ def test_an_experiment_goes_on_where_it_was_stopped(run, tmp_path):
 @pytest.mark.parametrize(
     ("options", "status", "reason"),
     [
-        (["--rule", "hebb"], 2, "rule: must be one of backprop"),
+        (["--rule", "hebb"], 2, "'--rule': 'hebb' is not one of 'backprop'"),
         (["--rule", "oja", "--clamp"], 2, "Oja's rule does not take targets"),
         (["--seeds", 3], 2, "are of an experiment"),
         (["--experiment", "snr", "--rule", "oja"], 2, "choose some of them with --rules"),

@@ -163,7 +163,7 @@ REFUSED = {
     "maps": (["lpl", "--no-pooling", "--protocol", "few-labels"], 2, "--no-pooling: for --protocol paper alone"),
     "one fold": (["lpl", "--folds", "1"], 2, "folds: must be 2 or more, or 0 for none, got 1"),
     "a fold too many": (["lpl", "--folds", "41"], 2, "folds: must be at most 40, the number of images, got 41"),
-    "a layer": (["lpl", "--layers", "3"], 2, "layers: must be all or last, got '3'"),
+    "a layer": (["lpl", "--layers", "3"], 2, "'--layers': '3' is not one of 'all', 'last'"),
     "protocol": (["lpl", "--protocol", "own"], 2, "'own' is not one of 'paper', 'few-labels'"),
     "draws": (["digits", "--draws", "0"], 2, "--draws: must be at least 1, got 0"),
     "no run": (["none"], 1, "none/config.toml: no such file"),

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from spiking.brian.standalone import compiler
+from spiking.compilers import trouble
 from spiking.run_file import read_configs, read_networks, read_pairings
 from tests.spiking.same_files import assert_same_file
 
@@ -82,7 +82,7 @@ def test_a_killed_run_goes_on_to_the_same_file(network, tmp_path, shell):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
+@pytest.mark.skipif(bool(trouble()), reason="there is no C++ compiler")
 def test_a_killed_program_goes_on_to_the_same_file(tmp_path, shell):
     compiled = [*RUN, "--codegen", "standalone"]
     assert shell("spike", "network", *compiled, "--out", tmp_path / "whole.h5").returncode == 0
@@ -246,8 +246,12 @@ def test_stdp_in_torch_is_that_of_brian(tmp_path, run):
         (["network", "--p-ext", "1.5"], 2, "p_ext: a probability lies in [0, 1], got 1.5"),
         (["network", "--p-ext", "0"], 2, "p_ext: no input synapse"),
         (["network", "--duration", "nan"], 2, "duration"),
-        (["network", "--inhibition", "some"], 2, "inhibition: must be one of plastic, fixed, none"),
-        (["network", "--variant", "as_imagined"], 2, "variant: must be one of as_simulated, as_reported"),
+        (["network", "--inhibition", "some"], 2, "'--inhibition': 'some' is not one of 'plastic', 'fixed', 'none'"),
+        (
+            ["network", "--variant", "as_imagined"],
+            2,
+            "'--variant': 'as_imagined' is not one of 'as_simulated', 'as_reported'",
+        ),
         (["network", "--networks", "0"], 2, "networks: must be at least 1"),
         (["network", "--weights-every", "0.3"], 2, "weights_every"),
         (["network", "--resume"], 2, "no run to resume"),

@@ -8,7 +8,6 @@ import pytest
 from foundation.data.images import ImageSet
 from ratenets.toy import two_inputs
 from ratenets.toy.results import read_results
-from ratespike import toy
 
 SIZES = {"sigmas": 3, "probabilities": 2, "repetitions": 2, "steps": 20, "samples": 10, "test-samples": 50}
 TWO = [part for name, n in SIZES.items() for part in (f"--{name}", n)]
@@ -52,7 +51,7 @@ def test_digit_sequences_read_mnist_from_the_root(command, tmp_path, monkeypatch
         images = rng.integers(0, 256, (20, 1, 28, 28), np.uint8)
         return ImageSet(name, images, labels, images[:0], labels[:0], tuple("0123456789"))
 
-    monkeypatch.setattr(toy, "load_images", load)
+    monkeypatch.setattr("foundation.data.images.load_images", load)
     sizes = ["--runs", "2", "--images", "3", "--digit-steps", "4", "--digit-samples", "6"]
     status, said, errors = command(
         "--experiment", "digit-sequences", *sizes, "--root", tmp_path, "--out", tmp_path / "toy.json"

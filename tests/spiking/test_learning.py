@@ -16,19 +16,19 @@ import pytest
 import torch
 
 from spiking.analysis import analyse, learning_curve
+from spiking.compilers import trouble
 from spiking.network import CONDITIONS, NetworkConfig, Projection, Wiring
 from spiking.run_config import RecordingConfig
 from spiking.run_file import read_networks, write_networks
 from spiking.run_folder import RunFolder
 from spiking.simulation import Run, finish
 from spiking.stimuli import paper_rates
-from spiking.torch.native import compiler
 from spiking.torch.network_simulator import backend
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(4 * 3600),
-    pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler"),
+    pytest.mark.skipif(bool(trouble()), reason="there is no C++ compiler"),
 ]
 DATA = Path(__file__).parents[1] / "data" / "spiking"
 AFTER = 2500.0  # s of training

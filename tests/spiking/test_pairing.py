@@ -152,7 +152,7 @@ def test_it_is_a_config() -> None:
         ({"delta": -1e-5}, "delta: must not be negative, got -1e-05"),
         ({"dt": 0.0}, "dt: must be positive, got 0.0"),
         ({"dt": 1e-3}, "LPLSynapse.axonal_delay: must be a multiple of dt = 0.001 s, got 0.0008 s"),
-        ({"variant": "published"}, "variant: must be as_simulated or as_reported, got 'published'"),
+        ({"variant": "published"}, "variant: must be one of as_simulated, as_reported, got 'published'"),
         ({"float32_traces": 1}, "float32_traces: must be True or False, got 1"),
     ],
 )

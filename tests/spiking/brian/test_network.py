@@ -103,11 +103,11 @@ def test_unknown_code_generation_is_refused():
 
 
 def test_long_runs_are_compiled_where_a_compiler_is_found(monkeypatch):
-    monkeypatch.setattr(network_simulator, "compiler", lambda: "g++")
+    monkeypatch.setattr(network_simulator, "no_standalone", lambda: "")
     assert choose("auto", 1.0) == ("numpy", "")
     assert choose("auto", 1000.0) == ("standalone", "")
     assert choose("cython", 1000.0) == ("cython", "")
-    monkeypatch.setattr(network_simulator, "compiler", lambda: None)
+    monkeypatch.setattr(network_simulator, "no_standalone", lambda: "no C++ compiler found")
     chosen, note = choose("auto", 1000.0)
     assert chosen == "numpy"
     assert "no C++ compiler" in note

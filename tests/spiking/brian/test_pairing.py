@@ -9,7 +9,7 @@ import pytest
 from foundation.errors import UsageError
 from spiking.brian.pairing import arrivals, run_pairing, run_pairings, simulator_of
 from spiking.brian.simulator import Probe
-from spiking.brian.standalone import compiler
+from spiking.compilers import trouble
 from spiking.pairing import PairingProtocol
 from tests.spiking.plain_pairing import run as plainly
 
@@ -19,7 +19,7 @@ SETTINGS = ("frequency", "initial_mean", "initial_variance", "max_interval")
 
 @pytest.fixture(scope="module")
 def curves():
-    if compiler() is None:
+    if trouble():
         pytest.skip("there is no C++ compiler")
     published = np.load(DATA)
     settings: list[dict[str, Any]] = [{name: float(published[name][k]) for name in SETTINGS} for k in range(7)]

@@ -5,10 +5,16 @@ import signal
 import threading
 
 import brian2 as b2
+import numpy as np
 import pytest
 
 from foundation.errors import RatespikeError
-from spiking.brian.running import code_generation, run_network
+from spiking.brian import integrate_and_fire
+from spiking.brian.feedforward import run_layer
+from spiking.brian.running import code_for, code_generation, run_network
+from spiking.integrate_and_fire import IFLayer, IFNetwork
+from spiking.parameters import CurrentNeuron, LPLSynapse
+from spiking.stimuli import SpikeEvents
 
 
 def busy() -> b2.Network:
@@ -53,8 +59,45 @@ def test_a_simulation_that_stopped_by_itself_is_an_error() -> None:
         run_network(network, 0.1)
 
 
+@pytest.mark.parametrize(
+    ("set_by_user", "steps", "asked", "target"),
+    [
+        ("auto", 100, "auto", "numpy"),
+        ("auto", 10**6, "auto", "auto"),
+        ("cython", 100, "auto", "cython"),
+        ("numpy", 10**6, "auto", "numpy"),
+        ("numpy", 100, "cython", "cython"),
+    ],
+)
+def test_code_is_chosen_by_the_length_of_the_run_unless_somebody_chose(
+    set_by_user: str, steps: int, asked: str, target: str
+) -> None:
+    with code_generation(set_by_user):
+        with code_for(steps, asked):
+            assert b2.prefs.codegen.target == target
+        assert b2.prefs.codegen.target == set_by_user
+
+
 def test_code_generation_is_for_a_while_only() -> None:
     before = b2.prefs.codegen.target
     with code_generation("numpy"):
         assert b2.prefs.codegen.target == "numpy"
     assert b2.prefs.codegen.target == before
+
+
+def test_what_runs_networks_for_a_user_does_not_make_him_wait_for_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[str] = []
+    run = b2.Network.run
+
+    def noted(self: b2.Network, *arguments: object, **settings: object) -> object:
+        found.append(b2.prefs.codegen.target)
+        return run(self, *arguments, **settings)
+
+    monkeypatch.setattr(b2.Network, "run", noted)
+    layers = [IFLayer.dense(name, np.eye(2), np.zeros(2), np.ones(1)) for name in ("one", "two")]
+    spikes = SpikeEvents(np.zeros(1, np.int64), np.zeros(1, np.int64), 2, 1e-3, 10)
+    with code_generation("auto"):
+        integrate_and_fire.simulate(IFNetwork((layers[0],), layers[1]), np.ones((2, 2)), 3)
+        run_layer(spikes, np.eye(2), np.zeros(2), CurrentNeuron(), LPLSynapse.current(axonal_delay=1e-3))
+        assert found == ["numpy", "numpy"]
+        assert b2.prefs.codegen.target == "auto"

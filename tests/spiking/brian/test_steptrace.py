@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from spiking.brian.network_simulator import BrianNetwork
 from spiking.brian.simulator import Probe
-from spiking.brian.standalone import compiler
+from spiking.compilers import trouble
 from spiking.simulation import State
 from tests.spiking.plain_network import PlainNetwork
 from tests.spiking.step_trace import (
@@ -80,10 +80,8 @@ def in_plain_numpy() -> Outcome:
     scope="module",
     params=[
         # half a minute: among the fast tests only where there is no compiler
-        pytest.param("numpy", marks=[pytest.mark.slow] if compiler() is not None else []),
-        pytest.param(
-            "standalone", marks=pytest.mark.skipif(compiler() is None, reason="no C++ compiler on this machine")
-        ),
+        pytest.param("numpy", marks=[pytest.mark.slow] if not trouble() else []),
+        pytest.param("standalone", marks=pytest.mark.skipif(bool(trouble()), reason="no C++ compiler on this machine")),
         pytest.param("cython", marks=[pytest.mark.slow, pytest.mark.timeout(1500)]),  # minutes, if nothing is cached
         pytest.param("plain numpy", marks=pytest.mark.slow),  # the yardstick of the other tests
     ],

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from spiking.brian.network_simulator import BrianNetwork
-from spiking.torch.native import compiler
+from spiking.compilers import trouble
 from spiking.torch.network_simulator import TorchNetworks
 from tests.spiking.network_cases import differences
 from tests.spiking.step_trace import CONFIG, INPUTS, arrivals, in_order, recorded_wiring
@@ -22,7 +22,7 @@ def in_brian():
 @pytest.mark.parametrize(
     "engine",
     [
-        pytest.param("compiled", marks=pytest.mark.skipif(compiler() is None, reason="no C++ compiler")),
+        pytest.param("compiled", marks=pytest.mark.skipif(bool(trouble()), reason="no C++ compiler")),
         pytest.param("eager", marks=pytest.mark.slow),
     ],
 )

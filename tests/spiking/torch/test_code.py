@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from spiking.compilers import compiler, trouble
 from spiking.rule import FUNCTIONS
 from spiking.torch.code import Code, cpp_name
-from spiking.torch.native import compiler
 
 DT = 1e-4
 PLAIN: dict[str, Any] = {
@@ -208,7 +208,7 @@ template <class T> static inline T single_(T x) { return T(float(x)); }
 """
 
 
-@pytest.mark.skipif(compiler() is None, reason="no C++ compiler on this machine")
+@pytest.mark.skipif(bool(trouble()), reason="no C++ compiler on this machine")
 def test_cpp_equals_plain_python(tmp_path, rng):
     """A hundred random pieces of code in one program."""
     codes = [random_code(rng) for _ in range(100)]

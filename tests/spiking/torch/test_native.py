@@ -1,5 +1,6 @@
 """The compiled program: without a compiler, with one that fails, kept for the next time, and in several threads."""
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,16 @@ import pytest
 import torch
 
 from foundation.errors import RatespikeError
+from spiking.compilers import compile_library, compiler, trouble
 from spiking.network import InputSpikes, NetworkConfig, draw_wiring
-from spiking.torch import engines, native
-from spiking.torch.native import NativeStepper, compiler
+from spiking.torch import engines, native, programs
+from spiking.torch.native import NativeStepper
 from spiking.torch.network_simulator import TorchNetworks
 from spiking.torch.stepping import TensorStepper
 from tests.spiking.network_cases import RATES, SMALL
 
 CONFIGS = [NetworkConfig(**{**SMALL, "dt": 4e-4, "seed": seed, "recurrence": seed > 2}) for seed in range(5)]
-NEEDS_COMPILER = pytest.mark.skipif(compiler() is None, reason="no C++ compiler on this machine")
+NEEDS_COMPILER = pytest.mark.skipif(bool(trouble()), reason="no C++ compiler on this machine")
 
 
 def networks(count: int = 1, **settings: Any) -> TorchNetworks:
@@ -28,10 +30,10 @@ def networks(count: int = 1, **settings: Any) -> TorchNetworks:
 @pytest.fixture
 def no_program(monkeypatch, tmp_path):
     """Nothing was compiled before."""
-    native._load.cache_clear()
-    monkeypatch.setattr("spiking.torch.native.pooch.os_cache", lambda name: str(tmp_path / name))
+    programs.load.cache_clear()
+    monkeypatch.setattr("spiking.torch.programs.pooch.os_cache", lambda name: str(tmp_path / name))
     yield tmp_path / "ratespike" / "programs"
-    native._load.cache_clear()
+    programs.load.cache_clear()
 
 
 # --- the compiler -----------------------------------------------------------------------------------------------------
@@ -71,13 +73,137 @@ def test_a_compiler_that_fails_is_one_line_with_its_first_error(monkeypatch, no_
     with pytest.raises(RatespikeError, match=r"bad fails: error: out of luck$") as error:
         networks(engine="compiled")
     assert "\n" not in str(error.value)
-    assert not no_program.exists()
+    assert not list(no_program.iterdir())
 
 
 def test_a_compiler_that_fails_without_a_word(monkeypatch, no_program):
     monkeypatch.setenv("CXX", "false")
     with pytest.raises(RatespikeError, match="false fails: without a word"):
         networks(engine="compiled")
+    assert trouble() == "false fails: without a word"
+    assert isinstance(networks(engine="auto").stepper, TensorStepper)
+
+
+# --- what is kept -----------------------------------------------------------------------------------------------------
+def kept(no_program: Path) -> Path:
+    """A program that was compiled before, as another process finds it."""
+    networks(engine="compiled")
+    programs.load.cache_clear()
+    (path,) = no_program.iterdir()
+    return path
+
+
+COMPILED: dict[str, bytes] = {}
+"""What was compiled before, by source: it takes seconds."""
+
+
+@pytest.fixture
+def compilations(monkeypatch):
+    """What is compiled."""
+    made: list[str] = []
+
+    def count(command: list[str], source: str, folder: Path) -> Path:
+        made.append(source)
+        if source not in COMPILED:
+            COMPILED[source] = compile_library(command, source, folder).read_bytes()
+        (folder / "program.so").write_bytes(COMPILED[source])
+        return folder / "program.so"
+
+    monkeypatch.setattr(programs, "compile_library", count)
+    return made
+
+
+def halved(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flipped(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def foreign(path: Path) -> None:
+    """A library of others: valid, but nobody knows what it does."""
+    path.write_bytes(path.read_bytes()[:-32])
+
+
+def of_another_source(path: Path) -> None:
+    """One of ours under a wrong name."""
+    content = path.read_bytes()[:-32]
+    path.write_bytes(content + programs._digest(content, b"another source"))
+
+
+def open_to_others(path: Path) -> None:
+    path.chmod(0o666)
+
+
+def linked(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+
+
+@NEEDS_COMPILER
+@pytest.mark.parametrize("change", [halved, flipped, foreign, of_another_source, open_to_others, linked])
+def test_a_program_that_is_not_as_it_was_left_is_compiled_again(change, no_program, compilations):
+    path = kept(no_program)
+    sound = path.read_bytes()
+    networks(engine="compiled")
+    assert len(compilations) == 1  # a sound one is used
+    change(path)
+    for _ in range(2):
+        programs.load.cache_clear()
+        assert advance(networks(engine="compiled"), 1, 100)
+        assert len(compilations) == 2  # and is sound again
+    assert not path.is_symlink()
+    assert path.stat().st_size == len(sound)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@NEEDS_COMPILER
+def test_what_is_kept_belongs_to_its_user_alone(no_program, compilations):
+    before = os.umask(0)
+    try:
+        path = kept(no_program)
+    finally:
+        os.umask(before)
+    for place, mode in ((path, 0o600), (no_program, 0o700), (no_program.parent, 0o700)):
+        assert place.stat().st_mode & 0o777 == mode
+
+
+@NEEDS_COMPILER
+@pytest.mark.parametrize("above", [False, True])
+def test_a_folder_into_which_others_may_write_is_not_used(above, no_program, compilations):
+    path = kept(no_program)
+    (no_program.parent if above else no_program).chmod(0o777)
+    foreign(path)
+    left = path.read_bytes()
+    with pytest.warns(RuntimeWarning, match="others may write there, so no compiled program is kept"):
+        networks(engine="compiled")
+    assert len(compilations) == 2
+    assert path.read_bytes() == left
+
+
+@NEEDS_COMPILER
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_what_others_own_is_not_used(no_program, compilations):
+    path = kept(no_program)
+    os.chown(path, 12345, -1)
+    networks(engine="compiled")
+    assert len(compilations) == 2
+    assert path.stat().st_uid == 0
+    os.chown(no_program, 12345, -1)
+    programs.load.cache_clear()
+    with pytest.warns(RuntimeWarning, match="others may write there"):
+        networks(engine="compiled")
+    assert len(compilations) == 3
+
+
+@NEEDS_COMPILER
+def test_a_file_in_the_place_of_the_folder_does_no_harm(no_program, compilations):
+    no_program.parent.mkdir(parents=True)
+    no_program.touch()
+    assert isinstance(networks(engine="compiled").stepper, NativeStepper)
 
 
 # --- the program ------------------------------------------------------------------------------------------------------
@@ -99,13 +225,13 @@ def test_a_program_is_compiled_once(monkeypatch, no_program):
     (first,) = no_program.iterdir()
     assert first.suffix == ".so"
     networks(2, engine="compiled")
-    native._load.cache_clear()  # as in another process
+    programs.load.cache_clear()  # as in another process
     networks(engine="compiled")
     assert len(made) == 1
     networks(engine="compiled", precision="float64")
     assert len(made) == len([*no_program.iterdir()]) == 2
-    native._load.cache_clear()
-    monkeypatch.setattr(native, "_processor", lambda: "another")  # the folder may be shared; -march=native is not
+    programs.load.cache_clear()
+    monkeypatch.setattr(programs, "_processor", lambda: "another")  # the folder may be shared; -march=native is not
     networks(engine="compiled")
     assert len(made) == len([*no_program.iterdir()]) == 3
 

@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from foundation.errors import UsageError
+from spiking.compilers import trouble
 from spiking.network import InputSpikes, NetworkConfig, Projection, Wiring, draw_wiring, segments
 from spiking.parameters import ConductanceNeuron, InhibitoryPlasticity
 from spiking.rule import super_spike
 from spiking.simulation import State
 from spiking.torch import engines
 from spiking.torch.batch import Batch, Member
-from spiking.torch.native import compiler
 from spiking.torch.network_simulator import TorchNetworks
 from spiking.torch.stepping import TensorStepper
 from tests.spiking.network_cases import (
@@ -37,7 +37,7 @@ from tests.spiking.plain_network import PlainNetwork
 
 @pytest.fixture(params=["compiled", "eager"])
 def engine(request: pytest.FixtureRequest) -> str:
-    if request.param == "compiled" and compiler() is None:
+    if request.param == "compiled" and trouble():
         pytest.skip("no C++ compiler on this machine")
     return str(request.param)
 
@@ -51,7 +51,7 @@ def where(request: pytest.FixtureRequest) -> dict[str, str]:
         pytest.skip(f"asked for {asked}")
     if device == "cuda" and asked is None and not torch.cuda.is_available():
         pytest.skip("no GPU on this machine")
-    if request.param == "cpu compiled" and compiler() is None:
+    if request.param == "cpu compiled" and trouble():
         pytest.skip("no C++ compiler on this machine")
     return {"device": device, "engine": engine}
 
@@ -113,7 +113,7 @@ def plainly(config: NetworkConfig) -> tuple[dict[str, Any], State, list[Any], di
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(compiler() is None, reason="no C++ compiler on this machine")
+@pytest.mark.skipif(bool(trouble()), reason="no C++ compiler on this machine")
 def test_what_a_gpu_compiles_is_right_when_a_cpu_compiles_it(monkeypatch):
     """The element-wise functions through torch.compile; CUDA graphs need a GPU ("cuda compiled")."""
     monkeypatch.setattr(engines, "TensorStepper", lambda batch, compiled: TensorStepper(batch, compiled=True))
@@ -254,7 +254,7 @@ def test_in_pieces_it_is_the_same_as_in_one_go(engine):
 
 def test_the_two_step_loops_have_the_same_states():
     """All that is handed on, also what plain stepping does not have: what is aligned, and what is remembered."""
-    if compiler() is None:
+    if trouble():
         pytest.skip("no C++ compiler on this machine")
     one, other = alone(NetworkConfig(**{**SMALL, **VARIANTS["recurrence"]}))[1], every_variant("cpu")["recurrence"][1]
     assert one.keys() == other.keys()
@@ -317,7 +317,7 @@ def test_the_order_of_a_batch_does_not_matter(engine):
 
 def test_float32_agrees_with_float64_in_rates_and_weights():
     """Spike by spike they part after some seconds; 24 networks together tell a bias from chance."""
-    if compiler() is None:
+    if trouble():
         pytest.skip("no C++ compiler on this machine")
     configs = members([{}] * 24, dt=4e-4, duration=4.0)
     wirings = [draw_wiring(config, 16) for config in configs]

@@ -16,6 +16,7 @@ import torch
 from foundation.errors import RatespikeError, StoppedError, UsageError
 from foundation.files import write_bytes
 from spiking import run_folder
+from spiking.compilers import trouble
 from spiking.network import NetworkConfig
 from spiking.run_config import RecordingConfig, RunConfig
 from spiking.run_file import read_networks
@@ -23,7 +24,6 @@ from spiking.run_folder import RunFolder
 from spiking.simulation import Piece, State, partial_folder, run_networks
 from spiking.stimuli import SpikeEvents
 from spiking.torch import network_simulator
-from spiking.torch.native import compiler
 from spiking.torch.network_simulator import TorchNetworks, check_memory, measure_speed, memory_needed
 from tests.spiking.killed import KilledError, write_then_die
 from tests.spiking.network_cases import RATES, SMALL
@@ -57,7 +57,7 @@ def stored(out: Path, number: int) -> RunFolder:
 
 
 # --- killed and stopped -----------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("writes", range(0, 6 * PIECES, 5 if compiler() else 11))
+@pytest.mark.parametrize("writes", range(0, 6 * PIECES, 11 if trouble() else 5))
 def test_killed_between_the_pieces_of_the_networks_it_ends_where_it_would(tmp_path, straight, monkeypatch, writes):
     """Six files after every step, two of each network."""
     out = tmp_path / "run.h5"
@@ -182,7 +182,7 @@ def test_memory_grows_with_all_that_takes_it():
     assert needed(lines=1000) > needed()
     assert needed(replace(paper, recurrence=True)) > needed()
     assert needed(replace(paper, exc=200)) > needed()
-    if compiler():
+    if not trouble():
         assert needed(engine="compiled") < needed()
 
 

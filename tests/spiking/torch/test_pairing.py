@@ -7,22 +7,22 @@ import numpy as np
 import pytest
 
 from foundation.errors import RatespikeError, UsageError
+from spiking.compilers import trouble
 from spiking.pairing import PairingProtocol
 from spiking.torch import pairing
-from spiking.torch.native import compiler
 from spiking.torch.pairing import run_pairings
 from tests.spiking.plain_pairing import run as plainly
 
 DATA = Path(__file__).parents[2] / "data" / "spiking" / "stdp_curves.npz"
 SETTINGS = ("frequency", "initial_mean", "initial_variance", "max_interval")
 W_0 = 0.5
-COMPILED = pytest.mark.skipif(compiler() is None, reason="no C++ compiler on this machine")
+COMPILED = pytest.mark.skipif(bool(trouble()), reason="no C++ compiler on this machine")
 
 
 @pytest.fixture(scope="module")
 def curves():
     """The published ones, and ours by precision."""
-    if compiler() is None:
+    if trouble():
         pytest.skip("no C++ compiler on this machine")
     published = np.load(DATA)
     settings: list[dict[str, Any]] = [{name: float(published[name][k]) for name in SETTINGS} for k in range(7)]

@@ -13,9 +13,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from spiking.compilers import trouble
 from spiking.simulation import State
 from spiking.stimuli import SpikeEvents
-from spiking.torch.native import compiler
 from spiking.torch.network_simulator import TorchNetworks
 from spiking.torch.plasticity import Events
 from tests.spiking.step_trace import (
@@ -38,7 +38,7 @@ from tests.spiking.step_trace import (
     recorded_wiring,
 )
 
-COMPILED = pytest.mark.skipif(compiler() is None, reason="no C++ compiler on this machine")
+COMPILED = pytest.mark.skipif(bool(trouble()), reason="no C++ compiler on this machine")
 ENGINES = [
     pytest.param("compiled", marks=COMPILED),
     pytest.param("eager", marks=[pytest.mark.slow, pytest.mark.timeout(1500)]),

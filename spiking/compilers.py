@@ -1,0 +1,65 @@
+"""The C++ compiler of this machine: whether there is one, and whether it works."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from foundation.errors import RatespikeError
+
+TRIAL = """#include <cmath>
+#include <vector>
+extern "C" int trial() { return int(std::vector<double>(3, std::sqrt(4.0)).size()); }
+"""
+LIBRARY = ("-std=c++17", "-fPIC", "-shared")
+
+
+def compiler() -> list[str] | None:
+    """The C++ compiler of $CXX, or g++, if it is found."""
+    try:
+        command = shlex.split(os.environ.get("CXX", "")) or ["g++"]
+    except ValueError:  # a quotation without an end
+        return None
+    return command if shutil.which(command[0]) else None
+
+
+def trouble() -> str:
+    """Why no C++ program can be made here, in a line; nothing, if one can: it is tried, once in a process."""
+    command = compiler()
+    return "no C++ compiler (g++) found" if command is None else _trial(tuple(command))
+
+
+@cache
+def _trial(command: tuple[str, ...]) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            compile_library([*command, *LIBRARY], TRIAL, Path(folder))
+        except RatespikeError as error:
+            return str(error)
+    return ""
+
+
+def compile_library(command: list[str], source: str, folder: Path) -> Path:
+    """Make a shared library of a C++ source, in a folder that is there.
+
+    Raises:
+        RatespikeError: the compiler fails; the message is its first error.
+    """
+    made, text = folder / "program.so", folder / "program.cpp"
+    text.write_text(source)
+    try:
+        done = subprocess.run(
+            [*command, "-o", made, text], capture_output=True, text=True, errors="replace", check=False
+        )
+    except OSError as error:
+        raise RatespikeError(f"{command[0]} cannot be run: {error.strerror}") from None
+    if done.returncode or not made.is_file():
+        lines = done.stderr.strip().splitlines() or ["without a word"]
+        reason = next((line for line in lines if "error" in line), lines[0])
+        raise RatespikeError(f"{command[0]} fails: {reason}")
+    return made
