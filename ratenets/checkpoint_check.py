@@ -8,8 +8,8 @@ from typing import Any
 
 from foundation.errors import RatespikeError
 from foundation.text import one_line
-from ratenets.existing.archives import Archive, is_tensor, opened
-from ratenets.existing.pickles import Object
+from ratenets.archives import Archive, is_tensor, opened
+from ratenets.pickles import Object
 
 PLAIN = (str, int, float, bool, type(None))
 DICTIONARY = "collections.OrderedDict"

@@ -282,13 +282,10 @@ def _load(folder: Path) -> dict[str, Any]:
         check_checkpoint(path)
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         if not isinstance(content, dict) or not {"format", "network"} <= content.keys():
-            raise RatespikeError(
-                f"{path}: not a checkpoint of ratespike; `ratespike deep import` takes those of others"
-            )
+            raise RatespikeError(f"{path}: no checkpoint of ratespike; `ratespike deep import` takes those of others")
         if content["format"] != FORMAT or not content.keys() >= KEYS.keys():
-            raise RatespikeError(
-                f"{path}: not a checkpoint of this version of ratespike (format {one_line(content['format'], 20)})"
-            )
+            form = one_line(content["format"], 20)
+            raise RatespikeError(f"{path}: not a checkpoint of this version of ratespike (format {form})")
         if not all(isinstance(content[key], kind) for key, kind in KEYS.items()):
             raise RatespikeError(f"{path}: damaged: {', '.join(KEYS)} are not what they should be")
     except RatespikeError:

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from foundation.errors import RatespikeError, UsageError
 from foundation.text import one_line
+from ratenets.archives import Archive, Stored, opened
 from ratenets.butd.existing_config import read_config
-from ratenets.existing.archives import Archive, Stored, opened
 from ratenets.existing.contents import COUNTERS, state_of, stored_tensor, values_like
 from ratenets.run_folder import CHECKPOINT
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from foundation.errors import RatespikeError
 from foundation.text import one_line
-from ratenets.existing.archives import Archive, Stored, is_tensor
-from ratenets.existing.pickles import Object, mapping
+from ratenets.archives import Archive, Stored, is_tensor
+from ratenets.pickles import Object, mapping
 
 MOST_DEPTH = 5  # of dictionaries in dictionaries; a pickle may hold itself
 MOST_PARTS = 10_000  # dictionaries

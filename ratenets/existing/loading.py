@@ -14,7 +14,7 @@ from torch import Tensor
 
 from foundation.errors import RatespikeError, UsageError
 from foundation.text import one_line
-from ratenets.existing.archives import Stored, is_tensor, opened
+from ratenets.archives import Stored, is_tensor, opened
 from ratenets.existing.contents import COUNTERS, contents_of, stored_tensor, values_like
 from ratenets.existing.layouts import Sorted, describe, fitting_width, sort
 from ratenets.existing.pretrained import resnet50_weights

@@ -237,7 +237,7 @@ def _make_auryn(name: str) -> Maker:
         elif path.suffix == ".ras":
             auryn.write_ras(path, _events())
         else:
-            auryn.write_rates(path, np.arange(30.0) * 0.01, np.arange(30.0) % 7 + 0.5)
+            auryn.write_rates(path, np.linspace(0, 0.29, 30), np.linspace(0.5, 7, 30))
         return path
 
     return make
@@ -345,7 +345,8 @@ def _make_swap(folder: Path) -> Path:
     from ratenets.lpl.swap_results import SwapResult, write_result
 
     shapes = {"exposures": (4,), "mean": (3, 4), "error": (3, 4)}
-    course = Course(**{name: np.ones(shapes.get(name, (3, 4))) for name in Course._fields})
+    arrays: dict[str, Any] = {name: np.ones(shapes.get(name, (3, 4))) for name in Course._fields}
+    course = Course(**arrays)
     write_result(folder / "swap.json", SwapResult("run", "digits", SwapConfig(), course))
     return folder / "swap.json"
 

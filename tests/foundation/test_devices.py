@@ -46,7 +46,7 @@ def test_free_memory_is_some_of_what_there_is(each_device):
 
 def test_what_the_kernel_could_free_is_free(monkeypatch):
     text = "MemTotal: 9000 kB\nMemFree: 1000 kB\nMemAvailable: 4000 kB\n"
-    monkeypatch.setattr("foundation.devices.Path.read_text", lambda path: text)
+    monkeypatch.setattr("foundation.memory.Path.read_text", lambda path: text)
     assert free_memory(torch.device("cpu")) == 4_096_000
-    monkeypatch.setattr("foundation.devices.Path.read_text", lambda path: "MemTotal: 9000 kB\n")
+    monkeypatch.setattr("foundation.memory.Path.read_text", lambda path: "MemTotal: 9000 kB\n")
     assert free_memory(torch.device("cpu")) == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -33,11 +33,11 @@ from foundation.data.images import load_images
 from foundation.errors import RatespikeError, UsageError
 from ratenets.evaluation.readout import codes
 from ratenets.existing import load_existing, pretrained, resnet50_weights
-from ratenets.existing.pickles import Object, mapping, read_pickle
 from ratenets.lpl.config import LossConfig, LPLConfig
 from ratenets.lpl.encoders import ENCODERS, Encoder, EncoderConfig, build
 from ratenets.lpl.sources import prepare
 from ratenets.lpl.training import build_encoder, build_network, load_lpl, train_lpl
+from ratenets.pickles import Object, mapping, read_pickle
 from ratenets.run_config import RunConfig
 from ratenets.run_folder import load_weights
 from ratespike.import_weights import command

@@ -165,7 +165,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, content):
     run.train(Line(), RunConfig(epochs=1), tmp_path)
     path = tmp_path / CHECKPOINT
     path.write_bytes(path.read_bytes()[:-200] if content is None else content)
-    with pytest.raises(RatespikeError, match=r"checkpoint\.pt: damaged or not a checkpoint"):
+    with pytest.raises(RatespikeError, match=r"checkpoint\.pt: damaged(, or not a checkpoint|: it is cut off)"):
         run.train(Line(), RunConfig(epochs=2), tmp_path, resume=True)
 
 
@@ -175,7 +175,7 @@ def test_a_checkpoint_with_code_in_it_runs_nothing(tmp_path):
             return (os.mkdir, (str(tmp_path / "trapped"),))
 
     torch.save({"format": 1, "network": Trap()}, tmp_path / CHECKPOINT)
-    with pytest.raises(RatespikeError, match="damaged or not a checkpoint"):
+    with pytest.raises(RatespikeError, match=r"would call posix\.mkdir"):
         run_folder.load_weights(tmp_path, nn.Linear(3, 1))
     assert not (tmp_path / "trapped").exists()
 

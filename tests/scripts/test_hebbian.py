@@ -112,7 +112,7 @@ def test_an_experiment_goes_on_where_it_was_stopped(run, tmp_path):
     (tmp_path / "part").mkdir()
     (tmp_path / "part" / "results.json").write_text(json.dumps(part))
     status, _, said = run(*options, "--out", tmp_path / "part")
-    assert (status, "is there already; --resume goes on" in said) == (2, True)
+    assert (status, "is there already; go on with --resume" in said) == (2, True)
     status, _, said = run(*options, "--resume", "--biases", "--out", tmp_path / "part")
     assert (status, "was made with another biases" in said) == (2, True)
     status, _, said = run(*SMALL, "--experiment", "snr", "--resume", "--out", tmp_path / "part")

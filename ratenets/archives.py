@@ -18,7 +18,7 @@ from torch import Tensor
 
 from foundation.errors import RatespikeError
 from foundation.text import one_line
-from ratenets.existing.pickles import Name, Object, Reference, read_pickle
+from ratenets.pickles import Name, Object, Reference, read_pickle
 
 MAGIC = 0x1950A86A20F9469CFC6C  # the first value of the format before torch 1.6
 DTYPES = {
