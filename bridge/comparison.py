@@ -29,7 +29,7 @@ class Statistics:
     """What the traces of each unit start from: mean rate and the variance of its spikes, in Hz, each (M,).
 
     A spike train of the mean rate r in steps of dt is 0 or 1 in each, with the variance r dt (1 - r dt); the rule's
-    variance trace settles at that, divided by dt (lpl-spiking, 2.6).
+    variance trace settles at that, divided by dt.
     """
 
     mean_rate: Floats

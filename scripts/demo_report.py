@@ -85,19 +85,27 @@ def _comparison_numbers(comparison: Comparison) -> dict[str, Any]:
 def _head(tour: Tour) -> str:
     config, images = tour.config, tour.images
     few = {name: values[-1] for name, values in _mean_layers(tour, "few").items()}
+    every = _mean_layers(tour, "all")
+    ahead = sum(off > lpl for off, lpl in zip(every["predictive off"], every["LPL"], strict=True))
+    in_layers = "in every layer" if ahead == len(config.hidden) else f"in {ahead} of {len(config.hidden)} layers"
     pixels = 100 * float(np.mean([p.few for p in tour.pixels]))
     analog = tour.spikes.analog.report
-    lpl, slow = (comparison.terms["LPL"].summary() for comparison in _by_rate(tour).values())
+    fast, slow = _by_rate(tour).values()
+    lpl, low = (comparison.terms["LPL"].summary() for comparison in (fast, slow))
     return f"""# From rates to spikes that keep learning
 
 - **Rates**: with {config.labels} labels, the last of {len(config.hidden)} layers reads out at {few["LPL"]:.1f} %
   after LPL, at {few["predictive off"]:.1f} % without the predictive term and at {few["untrained"]:.1f} % untrained;
-  raw pixels at {pixels:.1f} %.
+  raw pixels at {pixels:.1f} %. With all labels the network without the predictive term is ahead {in_layers}
+  ({every["predictive off"][-1]:.1f} against {every["LPL"][-1]:.1f} % in the last).
 - **Spikes**: the rate network's {100 * analog.rate_accuracy:.1f} % (all labels) become
   {100 * analog.spiking_accuracy[31]:.1f} % in spikes, at 32 time steps.
-- **Plasticity**: the spiking rule's updates have a cosine of {lpl["cosine"]:.2f} with the rate rule's at firing rates
-  up to {config.comparison.unit_rate:g} Hz (noise allows {lpl["ceiling"]:.2f}, shuffled inputs give
-  {lpl["shuffled"]:.2f}), and of {slow["cosine"]:.2f} at a tenth of these rates (shuffled: {slow["shuffled"]:.2f}).
+- **Plasticity**: the spiking rule's updates have a cosine of {lpl["cosine"]:.2f} with the rate rule's where an
+  activation of 1 is {config.comparison.unit_rate:g} Hz (the layer's mean rate: {fast.rates[0].mean():.0f} Hz; no
+  cortical rates; noise allows {lpl["ceiling"]:.2f}, shuffled inputs give {lpl["shuffled"]:.2f}), and of
+  {low["cosine"]:.2f} at a tenth of that (mean {slow.rates[0].mean():.0f} Hz; shuffled: {low["shuffled"]:.2f}).
+  Lambda, the weight of the Hebbian term, is {fast.balance:.0f} there and {slow.balance:.0f} here, each the balance
+  of the rate network.
 
 {len(images.train_labels):,} handwritten digits of 8 x 8 pixels for training, {len(images.test_labels)} for testing;
 networks of {len(config.hidden)} layers ({", ".join(map(str, config.hidden))} units), trained without labels and

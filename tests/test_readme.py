@@ -94,3 +94,17 @@ def test_the_code_of_the_page_on_local_rules_runs(capsys: pytest.CaptureFixture[
     first, last = capsys.readouterr().out.splitlines()
     assert float(first.split()[0]) > 0.3
     assert last == "True"
+
+
+def test_commands_in_the_pages_run_twice() -> None:
+    """But for those that take hours, they have --force where they write."""
+    long = ("--preset paper --", "spike sweep", "--precision bfloat16")
+    found = 0
+    for page in (DOCS.parent / "README.md", *DOCS.glob("*.md")):
+        text = re.sub(r"\\\n\s+", "", page.read_text(encoding="utf-8"))  # commands of several lines
+        for line in re.findall(r"^    ratespike (.*)$", text, flags=re.MULTILINE):
+            for command in line.split("&&"):
+                if re.search(r"--(out|json) ", command) and not any(part in command for part in long):
+                    assert re.search(r"--(force|resume) ", command), (page.name, command)
+                    found += 1
+    assert found > 30
