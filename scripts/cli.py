@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
 import click
@@ -69,7 +71,7 @@ def main() -> None:
         name = context.command_path if context is not None else "ratespike"
         _fail(f"{error.format_message()} See `{name} --help`.", error.exit_code, name)
     except RatespikeError as error:
-        _fail(str(error), error.exit_status)
+        _fail(in_options(str(error), _command(sys.argv[1:])), error.exit_status)
     except MemoryError as error:
         _fail(f"not enough memory: {error}", 1)
     except RuntimeError as error:
@@ -78,6 +80,35 @@ def main() -> None:
         _fail("not enough memory on the device; take smaller batches, or a narrower network", 1)
     except OSError as error:
         _fail(f"{error.filename or 'the system'}: {error.strerror or error}", 1)
+
+
+def _command(words: Sequence[str]) -> click.Command:
+    """The command that those words of a command line call."""
+    found: click.Command = group
+    for word in words:
+        if not isinstance(found, click.Group):
+            break
+        found = found.get_command(click.Context(found), word) or found
+    return found
+
+
+def in_options(message: str, command: click.Command) -> str:
+    """A message of the library in the terms of a command: arguments by the names of its options.
+
+    The library says `steps: must be at least 1`, or names round_times in the middle; here these are --steps and
+    --round-times. Settings keep the names that they have in a config file.
+    """
+    flags: dict[str, str] = {}
+    for option in command.params:
+        if isinstance(option, click.Option):
+            flag = max(option.opts, key=len)
+            flags |= {str(option.name): flag, flag.lstrip("-").replace("-", "_"): flag}
+
+    def shown(match: re.Match[str]) -> str:
+        return flags.get(match[0], match[0])
+
+    message = re.sub(r"^[a-z_0-9]+(?=: )", shown, message)
+    return re.sub(r"(?<![\w/.\-'\"])[a-z]+(?:_[a-z0-9]+)+(?![\w/.'\":])", shown, message)
 
 
 def _fail(message: str, status: int, name: str = "ratespike") -> NoReturn:

@@ -228,9 +228,8 @@ def campaign(
     listed = list(names)
     with ThreadPoolExecutor(workers) as pool:
         found = list(pool.map(lambda name: attempt(name, count, seed, keep), listed))
-    return {name: one for name, (one, _) in zip(listed, found, strict=True)}, [
-        line for _, said in found for line in said
-    ]
+    outcomes = {name: one for name, (one, _) in zip(listed, found, strict=True)}
+    return outcomes, [line for _, said in found for line in said]
 
 
 def table(found: dict[str, Counter[str]]) -> str:
