@@ -14,12 +14,12 @@ from foundation.errors import UsageError
 from foundation.files import check_target, write_json
 from ratenets.evaluation import layerwise, report
 from ratenets.evaluation.protocol import ReadoutConfig
-from ratenets.evaluation.run_readout import at_initial_weights, epochs_done, has_own_part, report_of
+from ratenets.evaluation.run_readout import at_initial_weights, has_own_part, report_of
 from ratenets.lpl.config import LPLConfig
 from ratenets.lpl.frames import DATA as SHAPES3D
 from ratenets.lpl.sources import prepare
 from ratenets.lpl.training import Trained, load_lpl
-from ratenets.run_folder import CONFIG, run_files
+from ratenets.run_folder import CONFIG, epochs_done, run_files
 
 from .options import config_options, device_option, flag_values, root_option
 
