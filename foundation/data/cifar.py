@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.errors import RatespikeError
+from foundation.text import one_line
 
 T = TypeVar("T")
 
@@ -123,5 +124,4 @@ def _pixels(data: object, where: str) -> NDArray[np.uint8]:
 
 def _short(value: object) -> str:
     """At most 60 characters of one line."""
-    text = value if isinstance(value, str) else repr(value)
-    return " ".join(text.split())[:60]
+    return one_line(value if isinstance(value, str) else repr(value), 60)
