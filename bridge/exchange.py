@@ -6,7 +6,7 @@ What there is to move is one of three things: a converted network (`spiking.netw
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain, count
@@ -278,49 +278,81 @@ def export_run(path: Path, form: str, out: Path) -> None:
 
 
 # --- from others ------------------------------------------------------------------------------------------------------
-def import_auryn(path: Path, out: Path, *, dt: float | None) -> str:
+def import_auryn(path: Path, out: Path, *, dt: float | None, round_times: bool = False) -> str:
     """A .wmat file becomes weights (.npz, .h5), a .ras file SONATA spikes (.h5), any other a rate for `--rates` (.npz).
 
     Returns what was there, in words.
 
     Raises:
-        UsageError: spikes without `dt` (s).
+        UsageError: spikes without `dt` (s), or off its grid if they are not to be rounded.
         RatespikeError: the file is damaged.
     """
+    notes: list[str] = []
     if path.suffix == ".wmat":
-        edges = auryn.read_wmat(path)
+        edges = auryn.read_wmat(path, notes=notes)
         _write_edges(out, {path.stem: edges})
-        return f"{len(edges):,} synapses, {edges.n_pre} to {edges.n_post}"
+        return _noted(f"{len(edges):,} synapses, {edges.n_pre} to {edges.n_post}", notes)
     if path.suffix == ".ras":
-        events = auryn.read_ras(path, dt=_needed(dt))
+        events = auryn.read_ras(path, dt=_needed(dt), round_times=round_times)
         sonata.write_spikes(out, {word(path.stem): events})
-        return f"{len(events.step):,} spikes of {events.lines} neurons in {events.duration:g} s"
+        return f"{_spikes(events, round_times)} in {events.duration:g} s"
     trace = auryn.read_rate_trace(path)
     write_weights(out, {"rates": trace.values[None], "interval": np.array(trace.interval)})
     return f"a rate of {len(trace.values)} samples, {trace.interval:g} s apart"
 
 
-def import_sonata(path: Path, out: Path, *, dt: float | None) -> str:
+def import_rates(paths: Sequence[Path], out: Path) -> str:
+    """Auryn's files of rates, one for each population, become the rates of one network for `--rates` (.npz).
+
+    Returns what was there, in words. Raises `RatespikeError`: a file is damaged, or none of rates.
+    """
+    if other := [path for path in paths if path.suffix in (".wmat", ".ras")]:
+        raise UsageError(f"{other[0]}: only files of rates are read several at a time")
+    notes: list[str] = []
+    rates, interval = auryn.read_rate_traces(paths, notes=notes)
+    write_weights(out, {"rates": rates, "interval": np.array(interval)})
+    return _noted(f"{len(rates)} rates of {rates.shape[1]:,} samples, {interval:g} s apart", notes)
+
+
+def import_sonata(
+    path: Path, out: Path, *, dt: float | None, round_times: bool = False, edge_types: Path | None = None
+) -> str:
     """Edges become weights (.npz, .h5); spikes become Auryn's .ras, if there is one population of them.
 
-    Returns what was there, in words.
+    Args:
+        path: of the file.
+        out: where to.
+        dt: s, of spikes.
+        round_times: take spikes off the grid of dt to the nearest step.
+        edge_types: CSV with the weights and delays that the edges themselves have not.
+
+    Returns:
+        what was there, in words.
 
     Raises:
         UsageError: spikes without `dt` (s), or of several populations.
         RatespikeError: the file is damaged, or holds neither.
     """
     if not has_node(path, "/spikes"):
-        edges = {name: population.edges for name, population in sonata_network.read_edges(path).items()}
+        populations = sonata_network.read_edges(path, edge_types=edge_types)
+        edges = {name: population.edges for name, population in populations.items()}
         _write_edges(out, edges)
         return ", ".join(f"{name}: {len(each):,} synapses" for name, each in edges.items())
-    found = sonata.read_spikes(path, dt=_needed(dt))
+    found = sonata.read_spikes(path, dt=_needed(dt), round_times=round_times)
     if len(found) != 1:
         raise UsageError(f"{path}: has {len(found)} populations of spikes; Auryn's files hold one")
     (events,) = found.values()
     auryn.write_ras(out, events)
-    return (
-        f"{len(events.step):,} spikes of {events.lines} neurons, the last at {float(times_of(events)[-1:].sum()):g} s"
-    )
+    return f"{_spikes(events, round_times)}, the last at {float(times_of(events)[-1:].sum()):g} s"
+
+
+def _spikes(events: SpikeEvents, rounded: bool) -> str:
+    how = f" (rounded to steps of {events.dt:g} s)" if rounded else ""
+    return f"{len(events.step):,} spikes{how} of {events.lines} neurons"
+
+
+def _noted(text: str, notes: Sequence[str]) -> str:
+    return "; ".join([text, *notes])
 
 
 def _needed(dt: float | None) -> float:

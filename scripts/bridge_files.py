@@ -87,13 +87,15 @@ def _examples(content: NetworkFile, root: Path | None) -> np.ndarray:
 
 
 @click.command("import", cls=Command)
-@click.argument("file", metavar="INPUT", type=click.Path(path_type=Path))
+@click.argument("files", metavar="INPUT...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--format", "form", type=click.Choice(["nir", "sonata", "auryn", "npz"]), help="of INPUT; none with --into"
 )
 @click.option("--into", type=click.Path(path_type=Path), metavar="RUN", help="the run that INPUT was converted from")
 @click.option("--network", type=click.Path(path_type=Path), help="npz: the converted network that takes the weights")
 @click.option("--dt", type=float, help="spikes: duration of a step, in s")
+@click.option("--round-times", is_flag=True, help="spikes: take times off the grid of --dt to the nearest step")
+@click.option("--edge-types", type=click.Path(path_type=Path), help="sonata: CSV of the weights and delays of edges")
 @root_option
 @device_option
 @force_option
@@ -105,11 +107,13 @@ def _examples(content: NetworkFile, root: Path | None) -> np.ndarray:
     help="where to: a file; with --into, a new run",
 )
 def import_command(
-    file: Path,
+    files: tuple[Path, ...],
     form: str | None,
     into: Path | None,
     network: Path | None,
     dt: float | None,
+    round_times: bool,
+    edge_types: Path | None,
     root: Path | None,
     device: str,
     force: bool,
@@ -120,16 +124,20 @@ def import_command(
     With --into RUN, INPUT is a converted network that learned (`bridge learn`): OUT becomes a copy of the rate run with
     the learned weights, and its readout is measured again. With --format: nir becomes a converted network; SONATA edges
     and .wmat files weights (.npz, .h5); .ras spikes SONATA ones, and these .ras; Auryn's rates what `spike network
-    --rates` takes; npz other weights of the --network.
+    --rates` takes; npz other weights of the --network. Several files of Auryn's rates, one for each population, are the
+    rates of one network.
     """
     from bridge import exchange
 
     if (form is None) == (into is None):
         raise UsageError("bridge import: say either --format, or --into RUN")
+    if len(files) > 1 and form != "auryn":
+        raise UsageError(f"INPUT: one file at a time, got {len(files)}; only Auryn's rates come in several")
+    file = files[0]
     if into is not None:
         _into(file, into, out, root, device, force)
         return
-    check_outputs(out, inputs=[file, network], force=force)
+    check_outputs(out, inputs=[*files, network, edge_types], force=force)
     match form:
         case "nir":
             from bridge.nir.converted import read_network
@@ -140,9 +148,11 @@ def import_command(
                 raise UsageError("--network: say which converted network the weights are for")
             text = exchange.import_weights(file, network, out)
         case "sonata":
-            text = exchange.import_sonata(file, out, dt=dt)
+            text = exchange.import_sonata(file, out, dt=dt, round_times=round_times, edge_types=edge_types)
+        case _ if len(files) > 1:
+            text = exchange.import_rates(files, out)
         case _:
-            text = exchange.import_auryn(file, out, dt=dt)
+            text = exchange.import_auryn(file, out, dt=dt, round_times=round_times)
     click.echo(f"{out}: {text}")
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import NoReturn
 
 import click
@@ -54,7 +56,7 @@ def main() -> None:
         name = context.command_path if context is not None else "ratespike"
         _fail(f"{error.format_message()} See `{name} --help`.", error.exit_code, name)
     except RatespikeError as error:
-        _fail(str(error), error.exit_status)
+        _fail(in_options(str(error), _command(sys.argv[1:])), error.exit_status)
     except MemoryError as error:
         _fail(f"not enough memory: {error}", 1)
     except RuntimeError as error:
@@ -69,6 +71,35 @@ def _show(message: Warning | str, category: type[Warning], *where: object, **mor
     """What a library warns of, without the line of its source."""
     kind = "" if issubclass(category, Notice) else f"{category.__name__}: "
     click.echo(f"ratespike: {kind}{one_line(message, LONGEST)}", err=True)
+
+
+def _command(words: Sequence[str]) -> click.Command:
+    """The command that those words of a command line call."""
+    found: click.Command = group
+    for word in words:
+        if not isinstance(found, click.Group):
+            break
+        found = found.get_command(click.Context(found), word) or found
+    return found
+
+
+def in_options(message: str, command: click.Command) -> str:
+    """A message of the library in the terms of a command: arguments by the names of its options.
+
+    The library says `steps: must be at least 1`, or names round_times in the middle; here these are --steps and
+    --round-times. Settings keep the names that they have in a config file.
+    """
+    flags: dict[str, str] = {}
+    for option in command.params:
+        if isinstance(option, click.Option):
+            flag = max(option.opts, key=len)
+            flags |= {str(option.name): flag, flag.lstrip("-").replace("-", "_"): flag}
+
+    def shown(match: re.Match[str]) -> str:
+        return flags.get(match[0], match[0])
+
+    message = re.sub(r"^[a-z_0-9]+(?=: )", shown, message)
+    return re.sub(r"(?<![\w/.\-'\"])[a-z]+(?:_[a-z0-9]+)+(?![\w/.'\":])", shown, message)
 
 
 def _fail(message: str, status: int, name: str = "ratespike") -> NoReturn:

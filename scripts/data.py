@@ -9,6 +9,7 @@ import click
 from foundation.data.catalogue import DATASETS, IMAGE_FOLDER, Dataset, data_root, find
 from foundation.data.folders import find_parts
 from foundation.data.official import cheap_fault, mending_command
+from foundation.data.places import is_anywhere
 from foundation.errors import UsageError
 
 from .commands import Command
@@ -34,7 +35,7 @@ def list_datasets(root: Path | None) -> None:
     for dataset in DATASETS.values():
         state, note = _state(dataset, folder)
         size = "x".join(str(n) for n in (*dataset.shape[1:], dataset.shape[0]))
-        download = f"{dataset.download_size / 1e6:.1f} MB" if dataset.files else "-"
+        download = f"{dataset.download_size / 1e6:.1f} MB" if dataset.download_size else "-"
         train = f"{dataset.n_train:,}" + (f"+{dataset.n_unlabelled:,}" if dataset.n_unlabelled else "")
         rows.append((dataset.name, train, f"{dataset.n_test:,}", size, download, state, dataset.licence))
         if note:
@@ -84,7 +85,7 @@ def _state(dataset: Dataset, folder: Path) -> tuple[str, str]:
     if dataset.layout == "bundled":
         return "bundled", ""
     if not any((folder / file.path).exists() for file in dataset.files):
-        return "missing", ""
+        return ("found", "") if is_anywhere(dataset, folder) else ("missing", "")
     faults = [fault for file in dataset.files if (fault := cheap_fault(folder / file.path, file))]
     if not faults:
         return "complete", ""

@@ -130,7 +130,8 @@ def _check(protocol: str, config: ReadoutConfig, few: dict[str, int | None]) -> 
 
 def _paper(request: Request, trained: Trained, json_file: Path | None) -> None:
     from ratenets.evaluation import report
-    from ratenets.evaluation.run_readout import epochs_done, report_of
+    from ratenets.evaluation.run_readout import report_of
+    from ratenets.run_folder import epochs_done
 
     run, untrained = request.run, request.untrained
     epochs = 0 if untrained else epochs_done(run)
@@ -142,8 +143,8 @@ def _paper(request: Request, trained: Trained, json_file: Path | None) -> None:
 
 def _few_labels(request: Request, trained: Trained, json_file: Path | None) -> None:
     from ratenets.evaluation import layerwise, report
-    from ratenets.evaluation.run_readout import epochs_done
     from ratenets.lpl.sources import prepare
+    from ratenets.run_folder import epochs_done
 
     encoder, config, images = trained
     labels, draws, seed = request.labels, request.draws, config.run.seed

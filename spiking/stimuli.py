@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from foundation.arrays import read_arrays
 from foundation.errors import RatespikeError, UsageError
+from foundation.text import one_line
 from spiking.parameters import whole_steps
 
 Floats = NDArray[np.float64]
@@ -172,7 +173,7 @@ def load_rates(path: Path) -> tuple[RateTrace, ...]:
             f"{path}: population {bad[0]}, sample {bad[1]}: {rates[bad]} Hz; rates should be finite and not negative"
         )
     if interval.ndim != 0 or not (np.isfinite(interval) and interval > 0):
-        raise RatespikeError(f"{path}: interval should be one positive number in s, is {_short(interval)}")
+        raise RatespikeError(f"{path}: interval should be one positive number in s, is {one_line(interval, 100)}")
     return tuple(RateTrace(row, float(interval)) for row in rates)
 
 
@@ -180,11 +181,6 @@ def _first_bad(rates: Floats) -> tuple[int, ...] | None:
     """The index of the first rate that is no rate."""
     bad = np.argwhere(~(np.isfinite(rates) & (rates >= 0)))
     return tuple(int(i) for i in bad[0]) if len(bad) else None
-
-
-def _short(value: object) -> str:
-    text = " ".join(str(value).split())
-    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 # --- rates to spikes --------------------------------------------------------------------------------------------------

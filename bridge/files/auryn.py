@@ -1,7 +1,8 @@
 """Text files of Auryn, the simulator of the LPL network: weights (.wmat), spikes (.ras) and rates.
 
 * .wmat is a Matrix Market file (coordinate, real, general): row = presynaptic neuron, column = postsynaptic neuron,
-  both from 1. Auryn loads it only in the order of rows, then columns.
+  both from 1. Auryn loads it only in the order of rows, then columns. Its own files declare as many entries as they
+  have lines, heads and all: Auryn takes the number for the size of a buffer.
 * .ras has a line "time neuron" per spike: s, neurons from 0.
 * a rate file has a line "time rate" per sample: s and Hz, times ascending, linear in between.
 
@@ -11,7 +12,7 @@ Numbers are written with as many digits as it takes to read the same ones back.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TextIO
@@ -24,11 +25,12 @@ from bridge.files.events import check_dt, events_of, times_of
 from foundation.errors import RatespikeError, UsageError
 from foundation.files import check_file, write_text
 from foundation.text import one_line
-from spiking.stimuli import RateTrace, SpikeEvents
+from spiking.stimuli import GRID, RateTrace, SpikeEvents
 
 HEADER = "%%MatrixMarket matrix coordinate real general"
 LONGEST = 10_000  # characters of a line
 LEAST_ENTRY = 5  # characters of a line of a .wmat, the shortest being "1 1 1"
+MOST_SAMPLES = 50_000_000  # of all populations
 LARGEST = 2**53  # whole number that floating point tells from the next
 
 
@@ -49,8 +51,12 @@ def write_wmat(path: Path, edges: Edges) -> None:
     write_text(path, "\n".join([HEADER, "% from ratespike", size, *(f"{i} {j} {w!r}" for i, j, w in rows), ""]))
 
 
-def read_wmat(path: Path) -> Edges:
+def read_wmat(path: Path, *, notes: list[str] | None = None) -> Edges:
     """Read a weight matrix; the synapses keep the order of the file.
+
+    Args:
+        path: of the file.
+        notes: gets a word on what is not as the format has it, and read all the same.
 
     Raises:
         RatespikeError: no such file, or not a whole real general coordinate matrix; the message says where.
@@ -59,7 +65,10 @@ def read_wmat(path: Path) -> Edges:
         n_pre, n_post, entries = _wmat_size(path, file)
         table = _table(path, file, 3, comment="%")
     if len(table) != entries:
-        raise RatespikeError(f"{path}: declares {entries:,} entries, holds {len(table):,}")
+        if entries != _lines_of(path):
+            raise RatespikeError(f"{path}: declares {entries:,} entries, holds {len(table):,}")
+        if notes is not None:
+            notes.append(f"declares {entries:,} entries, as many as it has lines; it holds {len(table):,}")
     pre, post = (_whole(path, name, table[:, k], least=1) - 1 for k, name in enumerate(("row", "column")))
     try:
         edges = Edges(pre, post, table[:, 2], n_pre, n_post)
@@ -68,6 +77,11 @@ def read_wmat(path: Path) -> Edges:
     if (pair := edges.repeated()) is not None:
         raise RatespikeError(f"{path}: row {pair[0] + 1}, column {pair[1] + 1}: given more than once")
     return edges
+
+
+def _lines_of(path: Path) -> int:
+    with _text(path) as file:
+        return sum(1 for _ in file)
 
 
 def _wmat_size(path: Path, file: TextIO) -> tuple[int, int, int]:
@@ -181,6 +195,42 @@ def read_rate_trace(path: Path) -> RateTrace:
         if (np.abs(times - interval * np.arange(times.size)) <= 1e-6 * interval).all():
             return RateTrace(rates, float(interval))
     raise RatespikeError(f"{path}: the times are not on a regular grid; a trace needs one")
+
+
+def read_rate_traces(paths: Sequence[Path], *, notes: list[str] | None = None) -> tuple[Floats, float]:
+    """Read the rates of several populations, each linear between the samples of its own file, onto one grid from 0 s.
+
+    The grid is as fine as that of the finest file, and as long as the longest, of those with more than two samples if
+    there are any: two samples are a line, or a constant. A file that ends before is repeated, as Auryn repeats it.
+
+    Args:
+        paths: of the files, one for each population.
+        notes: gets a word on each file that ends before the others.
+
+    Returns:
+        rates, (populations, samples), Hz, and the time between samples, s.
+
+    Raises:
+        RatespikeError: as `read_rates`, or the grid has too many samples.
+    """
+    files = [read_rates(path) for path in paths]
+    curves = [times for times, _ in files if times.size > 2] or [times for times, _ in files if times.size > 1]
+    if not curves:
+        return np.array([rates for _, rates in files]), GRID
+    interval = float(f"{min(np.diff(times).min() for times in curves):.12g}")  # without what subtracting rounds
+    duration = max(times[-1] for times in curves)
+    samples = int(min(duration / interval + 1e-6, MOST_SAMPLES)) + 1
+    if samples * len(files) > MOST_SAMPLES:
+        much = f"samples {interval:g} s apart for {duration:g} s"
+        raise RatespikeError(f"{paths[0]}: {much} are too many to be put on one grid")
+    grid = np.arange(samples) * interval
+    rates = np.empty((len(files), samples))
+    for row, path, (times, values) in zip(rates, paths, files, strict=True):
+        ends = times.size > 1 and times[-1] < grid[-1] - interval / 2
+        row[:] = np.interp(grid % times[-1] if ends else grid, times, values)
+        if ends and notes is not None:
+            notes.append(f"{path.name} ends at {times[-1]:g} s, and is repeated")
+    return rates, interval
 
 
 def _check_rates(times: Floats, rates: Floats) -> None:

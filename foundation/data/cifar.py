@@ -1,4 +1,4 @@
-"""The Python version of CIFAR-10: pickles written by Python 2, read without letting them run anything.
+"""The Python version of CIFAR-10 and CIFAR-100: pickles written by Python 2, read without letting them run anything.
 
 A pickle may call whatever it names. Here it can name three things, the ones in the official files, and gets
 stand-ins for them that only write down what they were called with; the array is built from those notes by us.
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.errors import RatespikeError
+from foundation.text import one_line
 
 T = TypeVar("T")
 
@@ -55,18 +56,20 @@ class _NotingUnpickler(pickle.Unpickler):
 
 
 def parse_batch(
-    content: bytes, where: str, title: str, n_images: int, n_classes: int
+    content: bytes, where: str, title: str, n_images: int, n_classes: int, labels: str = "labels"
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Images, (N, 3, 32, 32), and labels, (N,), of one batch.
 
-    `title` is the batch's own label, e.g. ``training batch 1 of 5``. Raises `RatespikeError` that begins with `where`
-    if anything in the file is not as in the official ones.
+    `title` is the batch's own label, e.g. ``training batch 1 of 5``; `labels` the name of its labels, ``fine_labels``
+    in CIFAR-100, which has coarse ones, too. Raises `RatespikeError` that begins with `where` if anything in the file
+    is not as in the official ones.
     """
-    batch = _read_pickle(content, where, {b"batch_label", b"labels", b"data", b"filenames"})
+    coarse = {b"coarse_labels"} if labels == "fine_labels" else set()
+    batch = _read_pickle(content, where, {b"batch_label", labels.encode(), b"data", b"filenames", *coarse})
     if batch[b"batch_label"] != title.encode():
         raise RatespikeError(f"{where}: is {_short(batch[b'batch_label'])}, should be {title.encode()!r}")
     names = _list_of(batch[b"filenames"], bytes, f"{where}: filenames")
-    numbers = _list_of(batch[b"labels"], int, f"{where}: labels")
+    numbers = _list_of(batch[labels.encode()], int, f"{where}: {labels}")
     if wrong := [number for number in numbers if not 0 <= number < n_classes]:
         raise RatespikeError(f"{where}: label {_short(wrong[0])}, should be 0 to {n_classes - 1}")
     pixels = _pixels(batch[b"data"], where)
@@ -77,10 +80,12 @@ def parse_batch(
     return pixels.reshape(-1, 3, 32, 32), np.array(numbers, np.int64)
 
 
-def parse_meta(content: bytes, where: str) -> tuple[str, ...]:
-    """The names of the classes, in the order of their labels."""
-    meta = _read_pickle(content, where, {b"num_cases_per_batch", b"label_names", b"num_vis"})
-    names = _list_of(meta[b"label_names"], bytes, f"{where}: label_names")
+def parse_meta(content: bytes, where: str, fine: bool = False) -> tuple[str, ...]:
+    """The names of the classes, in the order of their labels; `fine`: of CIFAR-100."""
+    key = "fine_label_names" if fine else "label_names"
+    others = {b"coarse_label_names"} if fine else {b"num_cases_per_batch", b"num_vis"}
+    meta = _read_pickle(content, where, {key.encode(), *others})
+    names = _list_of(meta[key.encode()], bytes, f"{where}: {key}")
     return tuple(name.decode("ascii", "replace") for name in names)
 
 
@@ -119,5 +124,4 @@ def _pixels(data: object, where: str) -> NDArray[np.uint8]:
 
 def _short(value: object) -> str:
     """At most 60 characters of one line."""
-    text = value if isinstance(value, str) else repr(value)
-    return " ".join(text.split())[:60]
+    return one_line(value if isinstance(value, str) else repr(value), 60)

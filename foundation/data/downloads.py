@@ -15,9 +15,10 @@ from tqdm import tqdm
 
 from foundation.data.catalogue import Dataset, OfficialFile
 from foundation.data.official import is_official
+from foundation.data.places import find_file, read_zipped
 from foundation.data.space import check_disk
 from foundation.errors import RatespikeError, UsageError
-from foundation.files import private_folder, whole_file
+from foundation.files import private_folder, whole_file, write_bytes
 from foundation.progress import bar
 
 TIMEOUT = 30.0  # s without a byte
@@ -39,13 +40,18 @@ def get(dataset: Dataset, root: Path, mirror: str | None = None) -> tuple[str, .
     if mirror is not None and not mirror.startswith(("http://", "https://")):
         raise UsageError(f"mirror {mirror!r} should begin with http:// or https://")
     try:
-        wanted = [file for file in dataset.files if not is_official(root / file.path, file)]
+        wanted = [file for file in dataset.files if not _is_there(dataset, file, root)]
         if wanted:
             with _nothing_empty_left(root, *{(root / file.path).parent for file in wanted}):
                 _get_files(dataset, wanted, root, mirror)
     except OSError as error:  # a full disk, no permission, a folder in a file's place
         raise RatespikeError(f"{error.filename or root}: cannot be written ({error.strerror or error})") from None
     return tuple(file.path for file in wanted)
+
+
+def _is_there(dataset: Dataset, file: OfficialFile, root: Path) -> bool:
+    """Is the file where it belongs, or where another program left it?"""
+    return is_official(root / file.path, file) or find_file(dataset, file, root) is not None
 
 
 def _get_files(dataset: Dataset, wanted: list[OfficialFile], root: Path, mirror: str | None) -> None:
@@ -65,18 +71,24 @@ def _get_files(dataset: Dataset, wanted: list[OfficialFile], root: Path, mirror:
 
 def _get_archive(archive: OfficialFile, wanted: list[OfficialFile], root: Path, url: str) -> None:
     # Below the root, where there is room for a dataset; /tmp may be small.
-    check_disk(root, archive.size + sum(file.size for file in wanted), archive.name)
+    check_disk(root, (archive.size or 0) + sum(file.size or 0 for file in wanted), archive.name)
     with private_folder(root / archive.name) as folder:
         path = folder / archive.name
         with path.open("wb") as stream:
             _download(url, archive, stream)
-        _unpack(path, wanted, root)
+        (_unzip if archive.name.endswith(".zip") else _unpack)(path, wanted, root)
+
+
+def _unzip(archive: Path, wanted: list[OfficialFile], root: Path) -> None:
+    """Write the wanted files from a zip archive, as `_unpack` does from others."""
+    for file in wanted:
+        write_bytes(root / file.path, read_zipped(archive, file))
 
 
 def _unpack(archive: Path, wanted: list[OfficialFile], root: Path) -> None:
     """Write the wanted files from the archive; no name and no link in the archive decides where anything goes."""
     missing = {file.path: file for file in wanted}
-    total = sum(file.size for file in wanted)
+    total = sum(file.size or 0 for file in wanted) or None
     try:
         with (
             bar(label=f"unpacking {archive.name}", total=total, unit="B", unit_scale=True) as progress,
@@ -84,7 +96,7 @@ def _unpack(archive: Path, wanted: list[OfficialFile], root: Path) -> None:
         ):
             for member in members:
                 file = missing.get(member.name)
-                if file is None or not member.isreg() or member.size != file.size:
+                if file is None or not member.isreg() or member.size > file.most:
                     continue
                 stream = members.extractfile(member)
                 if stream is not None and _write_if_official(stream, file, root / file.path, progress):
@@ -127,7 +139,7 @@ class _CheckedSink:
         if self._progress is None:
             self._progress = bar(label=self._file.name, total=self._file.size, unit="B", unit_scale=True)
         self.size += len(chunk)
-        if self.size > self._file.size:
+        if self.size > self._file.most:
             raise _TooLongError
         self.digest.update(chunk)
         self._stream.write(chunk)
@@ -156,7 +168,8 @@ def _download(url: str, file: OfficialFile, stream: BinaryIO) -> None:
     download = pooch.HTTPDownloader(
         chunk_size=CHUNK, timeout=TIMEOUT, headers={"Accept-Encoding": "identity"}, hooks={"response": verbatim}
     )
-    official = f"the official {file.name} ({file.size:,} bytes, md5 {file.md5})"
+    size = "" if file.size is None else f"{file.size:,} bytes, "
+    official = f"the official {file.name} ({size}md5 {file.md5})"
     with closing(_CheckedSink(stream, file)) as sink:
         try:
             download(url, sink, None)
@@ -168,9 +181,10 @@ def _download(url: str, file: OfficialFile, stream: BinaryIO) -> None:
             raise kind(f"{url}: the host answers {status}; try --mirror") from None
         except requests.RequestException as error:
             begun = sink.size or isinstance(error, requests.exceptions.ChunkedEncodingError)
-            fault = f"broke off after {sink.size:,} of {file.size:,} bytes" if begun else "cannot be reached"
+            whole = "" if file.size is None else f" of {file.size:,}"
+            fault = f"broke off after {sink.size:,}{whole} bytes" if begun else "cannot be reached"
             raise RatespikeError(f"{url}: {fault} ({type(error).__name__}); try again, or --mirror") from None
-    if (sink.size, sink.digest.hexdigest()) != (file.size, file.md5):
+    if file.size not in (None, sink.size) or sink.digest.hexdigest() != file.md5:
         got = f"{sink.size:,} bytes, md5 {sink.digest.hexdigest()}"
         raise RatespikeError(f"{url}: sends {got}, not {official}; nothing was kept")
 

@@ -32,6 +32,11 @@ def gunzip(content: bytes, where: str, limit: int) -> bytes:
     return payload
 
 
+def unpacked(content: bytes, where: str, limit: int) -> bytes:
+    """The content of a file that may be packed by gzip, see `gunzip`, or not."""
+    return gunzip(content, where, limit) if content.startswith(b"\x1f\x8b") else content
+
+
 def parse_idx(payload: bytes, where: str, n_dimensions: int) -> NDArray[np.uint8]:
     """An array of unsigned bytes with `n_dimensions` dimensions; `where` names the file in errors.
 
@@ -60,9 +65,9 @@ def parse_images(payload: bytes, where: str) -> NDArray[np.uint8]:
     return parse_idx(payload, where, 3)[:, np.newaxis]
 
 
-def parse_labels(payload: bytes, where: str, n_classes: int) -> NDArray[np.int64]:
-    """Labels, (N,), 0 to `n_classes` - 1, from an IDX file of one dimension."""
-    labels = parse_idx(payload, where, 1).astype(np.int64)
-    if labels.size and labels.max() >= n_classes:
-        raise RatespikeError(f"{where}: label {labels.max()}, should be 0 to {n_classes - 1}")
+def parse_labels(payload: bytes, where: str, n_classes: int, first: int = 0) -> NDArray[np.int64]:
+    """Labels, (N,), 0 to `n_classes` - 1, from an IDX file of one dimension in which they count from `first`."""
+    labels = parse_idx(payload, where, 1).astype(np.int64) - first
+    if wrong := labels[(labels < 0) | (labels >= n_classes)].tolist():
+        raise RatespikeError(f"{where}: label {max(wrong) + first}, should be {first} to {n_classes - 1 + first}")
     return labels

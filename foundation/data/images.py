@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from foundation.data import folders
 from foundation.data.catalogue import IMAGE_FOLDER, Dataset, OfficialFile, data_root, find
 from foundation.data.cifar import parse_batch, parse_meta
-from foundation.data.idx import gunzip, parse_images, parse_labels
+from foundation.data.idx import parse_images, parse_labels, unpacked
 from foundation.data.official import mending_command, read_official
+from foundation.data.places import find_file, is_anywhere
 from foundation.data.resizing import check_smaller, downsample
 from foundation.data.space import check_memory
 from foundation.data.stl import read_stl
@@ -52,11 +53,12 @@ class ImageSet:
 
 
 def load_images(name: str, root: Path | None = None, *, image_size: int | None = None) -> ImageSet:
-    """Read a dataset: ``digits``, ``mnist``, ``fashion-mnist``, ``cifar10``, ``stl10``, or ``image-folder``.
+    """Read a dataset: one of `catalogue.DATASETS`, or ``image-folder``.
 
     `root` is where it lies (see `data_root`); ``digits`` needs no files. Every official file is checked against its
-    md5. With `image_size` every image is made smaller once, to that many pixels on its shorter side (bilinear,
-    antialiased); the images of an ``image-folder`` always are, to squares of 196 unless told otherwise (see `folders`).
+    md5, wherever below the root it lies (see `places`). With `image_size` every image is made smaller once, to that
+    many pixels on its shorter side (bilinear, antialiased); the images of an ``image-folder`` always are, to squares
+    of 196 unless told otherwise (see `folders`).
     Raises `UsageError` for another name or size, `RatespikeError` for a missing or wrong file; that message names
     the file, what is wrong with it, and the command that mends it.
     """
@@ -83,9 +85,9 @@ def load_images(name: str, root: Path | None = None, *, image_size: int | None =
 
 
 def _folder(dataset: Dataset, root: Path | None) -> Path:
-    """The root, where at least one of the dataset's files is."""
+    """The root, where at least one of the dataset's files is, wherever in it."""
     folder = data_root(root)
-    if not any((folder / file.path).exists() for file in dataset.files):
+    if not is_anywhere(dataset, folder):
         raise RatespikeError(f"{dataset.name} is not in {folder}; get it with {mending_command(dataset, root)}")
     return folder
 
@@ -95,7 +97,8 @@ def _reader(dataset: Dataset, root: Path | None) -> Reader:
 
     def read(file: OfficialFile) -> bytes:
         with _mended_by(dataset, root):
-            return read_official(folder / file.path, file)
+            found = find_file(dataset, file, folder)
+            return read_official(folder / file.path, file) if found is None else found  # which says what is wrong
 
     return read
 
@@ -121,9 +124,12 @@ def _from_idx(dataset: Dataset, read: Reader) -> tuple[Labelled, Labelled]:
     _, height, width = dataset.shape
 
     def part(images: OfficialFile, labels: OfficialFile, n: int) -> Labelled:
-        pixels = gunzip(read(images), images.path, limit=16 + n * height * width)
-        numbers = gunzip(read(labels), labels.path, limit=8 + n)
-        return parse_images(pixels, images.path), parse_labels(numbers, labels.path, dataset.n_classes)
+        shown = parse_images(unpacked(read(images), images.path, limit=16 + n * height * width), images.path)
+        packed = read(labels)
+        numbers = parse_labels(
+            unpacked(packed, labels.path, limit=8 + n), labels.path, dataset.n_classes, dataset.first_label
+        )
+        return (np.ascontiguousarray(shown.swapaxes(2, 3)) if dataset.transposed else shown), numbers
 
     train_images, train_labels, test_images, test_labels = dataset.files
     return part(train_images, train_labels, dataset.n_train), part(test_images, test_labels, dataset.n_test)
@@ -132,13 +138,14 @@ def _from_idx(dataset: Dataset, read: Reader) -> tuple[Labelled, Labelled]:
 def _from_cifar(dataset: Dataset, read: Reader) -> tuple[Labelled, Labelled]:
     *training, testing, meta = dataset.files
     n = len(training)
+    labels = "labels" if n > 1 else "fine_labels"
     titles = [f"training batch {i} of {n}" for i in range(1, n + 1)]
-    if (names := parse_meta(read(meta), meta.path)) != dataset.class_names:
+    if (names := parse_meta(read(meta), meta.path, fine=n == 1)) != dataset.class_names:
         raise RatespikeError(f"{meta.path}: classes {names}, should be {dataset.class_names}")
 
     def part(files: list[OfficialFile], titles: list[str], n_images: int) -> Labelled:
         batches = [
-            parse_batch(read(file), file.path, title, n_images // len(files), dataset.n_classes)
+            parse_batch(read(file), file.path, title, n_images // len(files), dataset.n_classes, labels)
             for file, title in zip(files, titles, strict=True)
         ]
         return np.concatenate([images for images, _ in batches]), np.concatenate([labels for _, labels in batches])

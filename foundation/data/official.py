@@ -31,7 +31,7 @@ def read_official(path: Path, file: OfficialFile) -> bytes:
     Raises `RatespikeError` that names the path and says what is wrong: missing, unreadable, cut short, too long,
     another official file under this name, or corrupt. Never reads more than the official size and one byte.
     """
-    return b"".join(stream_official(path, file, chunk=file.size + 1))
+    return b"".join(stream_official(path, file, chunk=file.most + 1))
 
 
 def stream_official(path: Path, file: OfficialFile, chunk: int = CHUNK) -> Iterator[bytes]:
@@ -40,7 +40,7 @@ def stream_official(path: Path, file: OfficialFile, chunk: int = CHUNK) -> Itera
     What came is known to be `file` only once the last piece is taken and nothing was raised; raises as
     `read_official`.
     """
-    digest, left = hashlib.md5(usedforsecurity=False), file.size
+    digest, left = hashlib.md5(usedforsecurity=False), file.most
     try:
         with path.open("rb") as stream:
             while piece := stream.read(min(chunk, left + 1)):
@@ -49,7 +49,7 @@ def stream_official(path: Path, file: OfficialFile, chunk: int = CHUNK) -> Itera
                 if left < 0:
                     break
                 yield piece
-        if left or digest.hexdigest() != file.md5:
+        if (left and file.size is not None) or digest.hexdigest() != file.md5:
             raise RatespikeError(f"{path}: {_what_is_wrong(path, file)}")
     except FileNotFoundError:
         raise RatespikeError(f"{path}: missing") from None
@@ -59,7 +59,8 @@ def stream_official(path: Path, file: OfficialFile, chunk: int = CHUNK) -> Itera
 
 def is_official(path: Path, file: OfficialFile) -> bool:
     """Is `path` there, and `file` byte by byte?"""
-    progress = bar(label=f"checking {file.name}", total=file.size, unit="B", unit_scale=True, disable=file.size < LARGE)
+    small = file.size is not None and file.size < LARGE
+    progress = bar(label=f"checking {file.name}", total=file.size, unit="B", unit_scale=True, disable=small)
     with progress:
         try:
             for piece in stream_official(path, file):
@@ -74,7 +75,7 @@ def cheap_fault(path: Path, file: OfficialFile) -> str | None:
     if not path.is_file():
         return f"{path.name} missing"
     size = path.stat().st_size
-    return None if size == file.size else f"{path.name} has {size:,} bytes instead of {file.size:,}"
+    return None if file.size in (None, size) else f"{path.name} has {size:,} bytes instead of {file.size:,}"
 
 
 def _what_is_wrong(path: Path, file: OfficialFile) -> str:
@@ -83,6 +84,8 @@ def _what_is_wrong(path: Path, file: OfficialFile) -> str:
         for other in dataset.files:
             if other.size == size and other != file and _md5(path) == other.md5:
                 return f"holds {other.name} of {dataset.name} instead of {file.name}"
+    if file.size is None:
+        return f"is not the official one, its md5 is not {file.md5}"
     if size < file.size:
         return f"cut short, {size:,} bytes instead of {file.size:,}"
     if size > file.size:

@@ -21,7 +21,6 @@ from ratenets.lpl.material import Labelled, normalised
 from ratenets.lpl.sources import prepare
 from ratenets.lpl.training import Trained, build_network, material_of
 from ratenets.run import out_of_memory
-from ratenets.run_folder import CHECKPOINT
 from ratenets.sequences.augmentation import two_views
 
 CHUNK = 1024
@@ -31,11 +30,6 @@ def has_own_part(config: LPLConfig) -> bool:
     """Has the readout images apart, held out by the run, or the labelled ones of a dataset that has others, too?"""
     dataset = DATASETS.get(config.data)
     return config.held_out > 0 or (dataset is not None and dataset.n_unlabelled > 0)
-
-
-def epochs_done(run: Path) -> int:
-    """Of a run whose checkpoint has been loaded, and so checked, before."""
-    return int(torch.load(run / CHECKPOINT, map_location="cpu", weights_only=True)["epoch"])
 
 
 def at_initial_weights(trained: Trained) -> Trained:

@@ -30,6 +30,19 @@ OUTCOMES = ("read", "refused", "traceback", "hang", "crash", "memory")
 SECONDS = 30.0  # for one mutant; the first also pays for imports
 MEMORY = 2 * 2**30  # bytes, beyond what a worker has once it has read the good file
 LENGTHS = (0, 1, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**64 - 1)
+NUMBERS = (
+    b"-1",
+    b"0",
+    b"1e999",
+    b"nan",
+    b"9" * 20,
+    b"1e15",
+    b"null",
+    b"9" * 5000,
+    b"[" * 3000,
+    b'{"a": 1}',
+    b"{a = 1}",
+)
 Found = tuple[str, str]  # an outcome, and what was said
 
 
@@ -75,7 +88,7 @@ def _length(content: bytearray, rng: random.Random) -> None:
         start = end = rng.choice(digits)
         while end < len(content) and 48 <= content[end] <= 57:
             end += 1
-        content[start:end] = rng.choice((b"-1", b"0", b"1e999", b"nan", b"99999999999999999999", b"1e15", b"null"))
+        content[start:end] = rng.choice(NUMBERS)
         return
     start = rng.randrange(max(1, len(content) - size)) // size * size
     content[start : start + size] = number
@@ -228,9 +241,8 @@ def campaign(
     listed = list(names)
     with ThreadPoolExecutor(workers) as pool:
         found = list(pool.map(lambda name: attempt(name, count, seed, keep), listed))
-    return {name: one for name, (one, _) in zip(listed, found, strict=True)}, [
-        line for _, said in found for line in said
-    ]
+    outcomes = {name: one for name, (one, _) in zip(listed, found, strict=True)}
+    return outcomes, [line for _, said in found for line in said]
 
 
 def table(found: dict[str, Counter[str]]) -> str:

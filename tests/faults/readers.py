@@ -230,6 +230,7 @@ def _read_types(path: Path) -> object:
 def _make_auryn(name: str) -> Maker:
     def make(folder: Path) -> Path:
         from bridge.files import auryn
+        from spiking.stimuli import RateTrace
 
         path = folder / name
         if path.suffix == ".wmat":
@@ -237,7 +238,7 @@ def _make_auryn(name: str) -> Maker:
         elif path.suffix == ".ras":
             auryn.write_ras(path, _events())
         else:
-            auryn.write_rates(path, np.linspace(0, 0.29, 30), np.linspace(0.5, 7, 30))
+            auryn.write_rate_trace(path, RateTrace(np.linspace(0, 7, 30)))
         return path
 
     return make
@@ -344,9 +345,7 @@ def _make_swap(folder: Path) -> Path:
     from ratenets.lpl.swap_config import SwapConfig
     from ratenets.lpl.swap_results import SwapResult, write_result
 
-    shapes = {"exposures": (4,), "mean": (3, 4), "error": (3, 4)}
-    arrays: dict[str, Any] = {name: np.ones(shapes.get(name, (3, 4))) for name in Course._fields}
-    course = Course(**arrays)
+    course = Course(np.arange(4), np.ones((3, 4)), np.ones((3, 4)))
     write_result(folder / "swap.json", SwapResult("run", "digits", SwapConfig(), course))
     return folder / "swap.json"
 

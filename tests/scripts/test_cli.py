@@ -25,6 +25,7 @@ from foundation import config as configs
 from foundation.errors import UsageError
 from ratenets.lpl.config import LPLConfig
 from ratespike import cli
+from ratespike.cli import in_options
 from ratespike.options import build_config, flag_values
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -256,3 +257,24 @@ class TestPackage:
             "ratespike",
         }
         assert "ratespike/py.typed" in zipfile.ZipFile(wheel).namelist()
+
+
+def test_messages_of_the_library_name_options_on_the_command_line() -> None:
+    command = click.Command("x", params=[click.Option(["--round-times"]), click.Option(["--format", "form"])])
+    for message, said in (
+        (
+            "spikes: 0.3 s is no step (round_times would round it)",
+            "spikes: 0.3 s is no step (--round-times would round it)",
+        ),
+        ("format: must be npz", "--format: must be npz"),
+        ("command line: run.round_times: must be", "command line: run.round_times: must be"),
+        ("/a/round_times/b.ras: is no file of 'round_times'", "/a/round_times/b.ras: is no file of 'round_times'"),
+        ("other: unknown_thing is", "other: unknown_thing is"),
+    ):
+        assert in_options(message, command) == said
+
+
+def test_a_message_never_carries_out_a_terminals_commands(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli._fail("a: \x1b[2J\x9b31m is no name\nnor this", 1)
+    assert capfd.readouterr().err == "ratespike: a: ?[2J?31m is no name nor this\n"

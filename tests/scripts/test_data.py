@@ -15,7 +15,7 @@ from foundation.data import DATASETS
 from foundation.data.catalogue import OfficialFile
 
 Run = Callable[..., tuple[int, str, str]]
-KNOWN = "digits, mnist, fashion-mnist, cifar10, stl10"
+KNOWN = ", ".join(DATASETS)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import dataclasses
 import time
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from scipy.io import mmread
 from bridge.files.auryn import (
     read_ras,
     read_rate_trace,
+    read_rate_traces,
     read_rates,
     read_wmat,
     write_ras,
@@ -55,6 +57,43 @@ def test_weights_come_back_bit_for_bit_and_in_order(tmp_path, weights, seed) -> 
     assert (back.n_pre, back.n_post, back.delay) == (4, 5, None)
     for name in ("pre", "post", "weight"):
         np.testing.assert_array_equal(getattr(back, name), getattr(edges.ordered(), name))
+
+
+def test_a_size_line_that_counts_the_lines_of_its_file_is_read_with_a_word(tmp_path) -> None:
+    head, rows = HEAD + "% Locked range: 1\n%\n", "1 2 0.5\n1 3 0.25\n4 1 1\n"
+    notes: list[str] = []
+    edges = read_wmat(written(tmp_path / "a.wmat", f"{head}4 3 7\n{rows}"), notes=notes)
+    assert (len(edges), edges.n_pre, edges.n_post) == (3, 4, 3)
+    assert notes == ["declares 7 entries, as many as it has lines; it holds 3"]
+    assert len(read_wmat(written(tmp_path / "a.wmat", f"{head}4 3 3\n{rows}"), notes=notes)) == 3
+    assert len(notes) == 1
+    for declared in (4, 5, 6, 8):
+        said = refused(read_wmat, written(tmp_path / "a.wmat", f"{head}4 3 {declared}\n{rows}"))
+        assert said == f"declares {declared} entries, holds 3"
+
+
+def test_rates_of_several_files_come_onto_one_grid(tmp_path) -> None:
+    t: Any = np.arange(11) * 0.01
+    write_rates(tmp_path / "constant", np.array([0.0, 100.0]), np.array([5.0, 5.0]))
+    write_rates(tmp_path / "ramp", np.array([0.0, 0.2]), np.array([0.0, 20.0]))
+    write_rates(tmp_path / "fine", t, t)
+    write_rates(tmp_path / "short", t[:6] * 1.0, t[:6])
+    write_rates(tmp_path / "coarse", t[::5], t[::5] * 3)
+    write_rates(tmp_path / "one", np.array([0.0]), np.array([7.0]))
+    names, notes = ("constant", "ramp", "fine", "coarse", "one", "short"), list[str]()
+    rates, interval = read_rate_traces([tmp_path / name for name in names], notes=notes)
+    assert interval == 0.01
+    expected = [np.full(11, 5.0), 100 * t, t, 3 * t, np.full(11, 7.0), t % 0.05]
+    expected[-1][[5, 10]] = 0  # where it begins again
+    np.testing.assert_allclose(rates, expected, atol=1e-12)
+    assert notes == ["short ends at 0.05 s, and is repeated"]
+    rates, interval = read_rate_traces([tmp_path / "constant", tmp_path / "ramp"])
+    assert (rates.shape, interval) == ((2, 501), 0.2)
+    rates, interval = read_rate_traces([tmp_path / "one", tmp_path / "one"])
+    assert (rates.tolist(), interval) == ([[7.0], [7.0]], 0.01)
+    write_rates(tmp_path / "tiny", np.array([0.0, 1e-9, 100.0]), np.ones(3))
+    with pytest.raises(RatespikeError, match="are too many to be put on one grid"):
+        read_rate_traces([tmp_path / "fine", tmp_path / "tiny"])
 
 
 def test_scipy_reads_the_weights_that_we_write(tmp_path) -> None:
@@ -265,7 +304,11 @@ def test_what_is_no_rate_over_time_is_not_written(tmp_path, times, rates) -> Non
 
 
 # --- any file ---------------------------------------------------------------------------------------------------------
-READERS = {"wmat": read_wmat, "ras": lambda path: read_ras(path, dt=DT), "rate": read_rate_trace}
+READERS: dict[str, Callable[[Path], object]] = {
+    "wmat": read_wmat,
+    "ras": lambda path: read_ras(path, dt=DT),
+    "rate": read_rate_trace,
+}
 
 
 @pytest.mark.parametrize("kind", READERS)

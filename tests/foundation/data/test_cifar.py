@@ -117,3 +117,8 @@ def test_a_malicious_pickle_is_not_executed(tmp_path: Path, protocol: int) -> No
 )
 def test_refuses_names_and_tricks_that_official_files_do_not_need(body: bytes) -> None:
     refused(b"\x80\x02" + body, "not a whole CIFAR-10 pickle")
+
+
+def test_what_cannot_be_printed_is_not_shown(make_batch: Make) -> None:
+    content = make_batch([3], title=TITLE).replace(b"cnumpy\ndtype", b"cnumpy\n\x1b[2Jdt")
+    refused(content, r"not a whole CIFAR-10 pickle \(names numpy\.\?\[2Jdt, which")
