@@ -86,7 +86,7 @@ def compare(
     from bridge.levels.results import report, results_of, table, write_results
     from bridge.levels.sweeps import sweep
     from foundation.figures import save
-    from spiking.stimuli import load_rates
+    from spiking.stimuli import described, load_rates
 
     config = build_config(LevelsConfig(), None, flag_values(LevelsConfig, flags))
     claim_folder(out, MARKER, new=not force)
@@ -96,7 +96,9 @@ def compare(
     elif stimulus == "rates":
         assert rates is not None
         traces = load_rates(rates)
-        values = np.stack([trace.values for trace in traces], axis=1)
+        for line in described(rates, traces):
+            click.echo(line, err=True)
+        values = np.stack([trace.values for trace in traces])
         made = rates_layer(values, traces[0].interval, dt=config.dt, units=units, seed=config.seed)
     else:
         assert network is not None

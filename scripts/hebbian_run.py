@@ -14,7 +14,7 @@ import click
 
 from foundation import config as configs
 from foundation.errors import RatespikeError, StoppedError, UsageError
-from foundation.files import check_target, claim_folder
+from foundation.files import check_target, claim_folder, sweep
 from foundation.locks import locked
 from ratenets.hebbian.collecting import pictures_of, result_of
 from ratenets.hebbian.config import HebbianConfig
@@ -101,6 +101,7 @@ def run_experiment(
     check_target(out / RESULTS)
     claim_folder(out, RESULTS)
     with locked(out):
+        sweep(out)
         _run_experiment(experiment, planned, root, out / RESULTS, resume=resume, force=force)
 
 

@@ -138,13 +138,15 @@ def _run(
 ) -> None:
     from spiking.run_file import read_networks
     from spiking.simulation import run_networks
-    from spiking.stimuli import load_rates, paper_rates
+    from spiking.stimuli import described, load_rates, paper_rates
 
     check_either(resume, force)
     check_outputs(out, inputs=[rates, file], force=force or resume)
     simulator = Simulator(backend, codegen, device, precision)
     config = build_config(default, file, flag_values(RunConfig, flags))
     traces = paper_rates() if rates is None else load_rates(rates)
+    for line in () if rates is None else described(rates, traces):
+        click.echo(line, err=True)
     simulate, name = prepare(simulator, config, traces)
     run_networks(config, traces, out, simulate, together=backend == "torch", backend=name, resume=resume, force=force)
     _print_summary(read_networks(out))

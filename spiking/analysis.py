@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from foundation.errors import RatespikeError
 from spiking.recording import NetworkRecord, PairingCurve, Spikes
+from spiking.stimuli import PAPER_POPULATIONS
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
-POPULATIONS = ("P0", "P1", "P1ctl", "P2", "P2ctl")
+POPULATIONS = PAPER_POPULATIONS
 PAIRS = {"P1": (1, 2), "P2": (3, 4), "P2 vs P1": (3, 1)}
 """Populations i and j of (w_i - w_j) / (w_i + w_j): selectivity of P1 and P2, and the relative one."""
 
@@ -94,12 +95,12 @@ def _per_unit(weights: Array, pre: Index, post: Index, population: Index, units:
     return total.astype(np.float64).reshape(shape), number.astype(np.float64).reshape(shape)
 
 
-def preferences(weights: Array) -> dict[str, Array]:
+def preferences(weights: Array, names: tuple[str, ...] | None = None) -> dict[str, Array]:
     """(w_i - w_j) / (w_i + w_j + 1e-9) of each unit's population weights (P, units), for `PAIRS`: (units,), -1 to 1.
 
-    Empty unless the populations are the paper's.
+    Empty unless the populations are the paper's, by their `names`; five without names are.
     """
-    if len(weights) != len(POPULATIONS):
+    if (population_names(len(weights)) if names is None else names) != POPULATIONS:
         return {}
     return {name: (weights[i] - weights[j]) / (weights[i] + weights[j] + 1e-9) for name, (i, j) in PAIRS.items()}
 
@@ -185,6 +186,7 @@ class NetworkSummary:
     """The numbers of one network: weights at the end of the run, activity in its last 100 s."""
 
     label: str  # of the condition
+    populations: tuple[str, ...]  # their names
     window: float  # s, length of the activity that was analysed
     exc_rate: Spread  # Hz, over excitatory units
     inh_rate: Spread  # Hz, over inhibitory neurons; NaN if there are none
@@ -238,7 +240,7 @@ def analyse(record: NetworkRecord) -> NetworkAnalysis:
         raise RatespikeError(f"{record.label}: spikes were kept from {start} s to {end} s, which is no time at all")
     synapses = record.weights[-1], record.pre, record.post, record.population, record.exc.size
     weights = population_weights(*synapses)
-    chosen = preferences(weights)
+    chosen = preferences(weights, record.names)
     relative = chosen.get("P2 vs P1")
     counts = spike_counts(record.exc, start, end)
     inputs = spike_counts(record.inputs, start, end, record.population)
@@ -247,6 +249,7 @@ def analyse(record: NetworkRecord) -> NetworkAnalysis:
     members = np.maximum(np.bincount(record.population), 1)
     summary = NetworkSummary(
         label=record.label,
+        populations=population_names(len(weights)) if record.names is None else record.names,
         window=end - start,
         exc_rate=Spread.of(exc),
         inh_rate=Spread.of(inh),
@@ -277,7 +280,7 @@ def learning_curve(record: NetworkRecord) -> LearningCurve:
     """Population weights and selectivity at every snapshot of a run."""
     size = record.exc.size
     shots = [population_weights(w, record.pre, record.post, record.population, size) for w in record.weights]
-    curves = [preferences(weights) for weights in shots]
+    curves = [preferences(weights, record.names) for weights in shots]
     return LearningCurve(
         time=record.weight_time,
         weights=np.array([weights.mean(1) for weights in shots]),

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from foundation.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION
-from spiking.analysis import BIN, Array, Index, LearningCurve, NetworkAnalysis, population_names
+from spiking.analysis import BIN, Array, Index, LearningCurve, NetworkAnalysis
 from spiking.recording import NetworkRecord, Spikes
 
 EXC, INH = BLACK, PURPLE
@@ -49,7 +49,7 @@ class Condition:
     @property
     def colours(self) -> dict[str, str]:
         """Of the populations, by name."""
-        names = population_names(len(self.analyses[0].weights))
+        names = self.analyses[0].summary.populations
         return dict(zip(names, PAPER if self.selective else OTHER * len(names), strict=False))
 
 

@@ -48,6 +48,7 @@ class NetworkRecord:
         weight_time: (snapshots,), s since the start of training, the end of the run included.
         rate_time: (bins,), s, absolute, the end of each bin.
         rates: mean firing rate per neuron in each bin, Hz: "exc" and "inh" (bins,), "inputs" (bins, populations).
+        names: of the populations; None: they were not kept, and are the paper's if there are five of them.
         settings: of the network, but for its seed: networks that share them are repetitions of one another.
     """
 
@@ -64,6 +65,7 @@ class NetworkRecord:
     weight_time: NDArray[np.float64]
     rate_time: NDArray[np.float64]
     rates: dict[str, NDArray[np.float64]]
+    names: tuple[str, ...] | None = None
     settings: Mapping[str, object] = field(default_factory=dict)
 
 

@@ -23,12 +23,12 @@ from foundation.config import differences_of, dumps, loads, parse
 from foundation.errors import RatespikeError, UsageError
 from foundation.files import whole_file, write_bytes
 from foundation.hdf5 import CHECKED, Source, opened_as
-from foundation.text import check_name
+from foundation.text import check_name, check_names
 from spiking.network import NetworkConfig, Wiring
 from spiking.pairing import PairingProtocol
 from spiking.recording import NetworkRecord, PairingCurve, Spikes
 from spiking.run_folder import RunFolder
-from spiking.stimuli import RateTrace
+from spiking.stimuli import RateTrace, paper_rates
 
 FORMAT = 1
 MARGIN = 10_000_000  # bytes, for what is not in the pieces
@@ -76,7 +76,7 @@ def _write_network(group: h5py.Group, run: FinishedRun) -> None:
         for key, units in (("pre", ""), ("post", ""), ("w", "leak conductance")):
             _put(group, f"wiring/{name}/{key}", getattr(projection, key), units)
     for number, trace in enumerate(run.traces):
-        _put(group, f"input/{number}", trace.values, "Hz").attrs["interval"] = trace.interval
+        _put(group, f"input/{number}", trace.values, "Hz").attrs.update(interval=trace.interval, name=trace.name)
     sizes = _sizes(run)
     kinds = {"step": np.uint32 if run.steps < 2**32 else np.uint64, "unit": np.uint32}
     for name, size in sizes.items():
@@ -219,10 +219,23 @@ def _read_network(source: Source, where: str) -> NetworkRecord:
             "inh": array("rates/inh", 2)[:, 0],
             "inputs": array("rates/inputs", 2),
         },
+        names=_names(source, where, populations),
         settings={key: value for key, value in settings.items() if key != "seed"},
     )
     _check(record, where)
     return record
+
+
+def _names(source: Source, where: str, populations: int) -> tuple[str, ...] | None:
+    """The names of the populations. Files of earlier versions have none: None if their input is the paper's."""
+    held = [source.attribute(f"{where}/input/{k}", "name") for k in range(populations)]
+    if all(isinstance(name, str) and name for name in held):
+        check_names(where, held)
+        return tuple(held)
+    paper = paper_rates()
+    values = [source.array(f"{where}/input/{k}") for k in range(populations)]
+    same = len(paper) == populations and all(np.array_equal(v, t.values) for v, t in zip(values, paper, strict=True))
+    return None if same else tuple(f"input {k}" for k in range(1, populations + 1))
 
 
 def _check(record: NetworkRecord, where: str) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from foundation.arrays import read_arrays
 from foundation.errors import RatespikeError, UsageError
-from foundation.text import one_line
+from foundation.text import check_names, one_line
 from spiking.parameters import whole_steps
 
 Floats = NDArray[np.float64]
@@ -61,6 +61,7 @@ class RateTrace:
 
     values: Floats  # (K,), Hz; a single one stands for a constant rate
     interval: float = GRID  # s
+    name: str = ""  # of the population
 
     def __post_init__(self) -> None:
         values = np.array(self.values, dtype=np.float64)  # a copy, which nobody can change behind our back
@@ -129,12 +130,13 @@ def paper_rates(seed: int = 42) -> tuple[RateTrace, ...]:
         generator = np.random.RandomState(seed)  # the legacy generator: its stream is what the paper's rates came from
     except (ValueError, TypeError):
         raise UsageError(f"seed: must be a whole number from 0 to {2**32 - 1}, got {seed!r}") from None
-    traces = [RateTrace(np.array([5.0]))]
+    names = iter(PAPER_POPULATIONS)
+    traces = [RateTrace(np.array([5.0]), name=next(names))]
     for period in (3.0, 3.0 + 1 / 13):
         rate = _periodic_rate(period, generator)
         control = rate.copy()
         generator.shuffle(control)
-        traces += [RateTrace(rate), RateTrace(control)]
+        traces += [RateTrace(rate, name=next(names)), RateTrace(control, name=next(names))]
     return tuple(traces)
 
 
@@ -153,17 +155,21 @@ def load_rates(path: Path) -> tuple[RateTrace, ...]:
 
     Args:
         path: .npy with an array (populations, samples) in Hz, a sample every 10 ms; or .npz with such an array
-            `rates` and, if it is not 10 ms, the time between samples `interval` in s.
+            `rates` and, if it is not 10 ms, the time between samples `interval` in s, and, if they have any, the
+            `names` of the populations; they are "input 1", "input 2", ... otherwise.
 
     Raises:
         RatespikeError: the file cannot be read or holds something else; the message names file, population, sample.
     """
-    arrays = read_arrays(path, "numbers", MOST_BYTES)
+    arrays = read_arrays(path, "numbers", MOST_BYTES, "iufU")
     arrays = {"rates": arrays[""]} if "" in arrays else arrays
-    unknown = sorted(arrays.keys() - {"rates", "interval"})
+    unknown = sorted(arrays.keys() - {"rates", "interval", "names"})
     if unknown or "rates" not in arrays:
         held = f"holds {unknown[0]!r}" if unknown else "holds no array 'rates'"
-        raise RatespikeError(f"{path}: {held}; should hold 'rates' and, if you like, 'interval'")
+        raise RatespikeError(f"{path}: {held}; should hold 'rates' and, if you like, 'interval' and 'names'")
+    for name in ("rates", "interval"):
+        if name in arrays and arrays[name].dtype.kind == "U":
+            raise RatespikeError(f"{path}: {name} should be numbers, are texts")
     rates, interval = arrays["rates"].astype(np.float64), arrays.get("interval", np.array(GRID))
     if rates.ndim != 2 or rates.size == 0:
         raise RatespikeError(f"{path}: rates should have the shape (populations, samples), have {rates.shape}")
@@ -174,7 +180,23 @@ def load_rates(path: Path) -> tuple[RateTrace, ...]:
         )
     if interval.ndim != 0 or not (np.isfinite(interval) and interval > 0):
         raise RatespikeError(f"{path}: interval should be one positive number in s, is {one_line(interval, 100)}")
-    return tuple(RateTrace(row, float(interval)) for row in rates)
+    names = arrays.get("names", np.array([f"input {k}" for k in range(1, len(rates) + 1)]))
+    if names.shape != (len(rates),) or names.dtype.kind != "U":
+        raise RatespikeError(f"{path}: names should be a text for each of {len(rates)} populations")
+    try:
+        check_names("rates", names.tolist())
+    except UsageError as error:
+        raise RatespikeError(f"{path}: {error}") from None
+    return tuple(RateTrace(row, float(interval), str(name)) for row, name in zip(rates, names, strict=True))
+
+
+def described(path: Path, traces: Sequence[RateTrace]) -> list[str]:
+    """What was read, in a line: how many populations, for how long; and a warning where axes may have been swapped."""
+    number, samples, period = len(traces), traces[0].values.size, traces[0].values.size * traces[0].interval
+    lines = [f"{path}: {number:,} populations, {samples:,} samples of {traces[0].interval:g} s, {period:g} s in all"]
+    if number > samples:
+        lines.append(f"{path}: more populations than samples; if these are (samples, populations), transpose them")
+    return lines
 
 
 def _first_bad(rates: Floats) -> tuple[int, ...] | None:

@@ -142,17 +142,18 @@ def paper_layer(
 def rates_layer(
     rates: Floats, interval: float, *, dt: float = 5e-4, units: int = 20, weight: float = 0.3, seed: int = 0
 ) -> Layer:
-    """A user's rates, (T, N) in Hz, `interval` s apart and linear in between, on random conductance synapses.
+    """A user's rates, (N, T) in Hz, a row for each input, `interval` s apart and linear in between, on random
+    conductance synapses.
 
     Raises:
         UsageError: rates that are none, fewer than two samples, or a grid that dt does not divide.
     """
-    if rates.ndim != 2 or len(rates) < 2:
-        raise UsageError(f"rates: must be (samples, inputs) with two samples or more, got {rates.shape}")
-    traces = [RateTrace(column, interval) for column in rates.T]
-    values = _sampled(traces, (len(rates) - 1) * interval, dt)
+    if rates.ndim != 2 or rates.shape[1] < 2:
+        raise UsageError(f"rates: must be (inputs, samples) with two samples or more, got {rates.shape}")
+    traces = [RateTrace(row, interval) for row in rates]
+    values = _sampled(traces, (rates.shape[1] - 1) * interval, dt)
     generator = numpy_generator(seed, "wiring")
-    connected = generator.random((units, rates.shape[1])) < min(1.0, 50 / rates.shape[1])
+    connected = generator.random((units, len(rates))) < min(1.0, 50 / len(rates))
     return Layer("rates", "conductance", connected * weight, np.zeros(units), Stimulus("rate", values, dt))
 
 

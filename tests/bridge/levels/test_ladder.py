@@ -119,7 +119,7 @@ def test_the_hebbian_term_agrees_and_the_predictive_one_does_not(ladder: Ladder)
 
 def test_what_happens_before_units_have_settled_does_not_count() -> None:
     """A constant stimulus: once rates have settled they stay, and nothing is left of the predictive term."""
-    layer = rates_layer(np.full((2, 30), 40.0), 1.6, units=4)
+    layer = rates_layer(np.full((30, 2), 40.0), 1.6, units=4)
     sizes = {}
     for settle in (0.0, 1.0):
         found = compare_levels(layer, replace(CONFIG, settle=settle, realisations=2))

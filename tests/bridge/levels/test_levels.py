@@ -261,7 +261,7 @@ def test_another_file_is_refused_in_one_line(damage: str, tmp_path: Path, ladder
         (lambda _: LevelsConfig(realisations=3), "realisations: are split into halves"),
         (lambda _: LevelsConfig(delay=1.2e-4), "delay: must be a multiple of dt"),
         (lambda _: LevelsConfig(beta=0.0), "beta: must be positive"),
-        (lambda _: rates_layer(np.ones((1, 3)), 0.01), r"rates: must be \(samples, inputs\)"),
+        (lambda _: rates_layer(np.ones((3, 1)), 0.01), r"rates: must be \(inputs, samples\)"),
         (lambda _: images_layer(-np.ones((2, 3)), np.ones((2, 3)), np.zeros(2)), "frames: .*negative"),
         (lambda layer: replace(layer, weights=-layer.weights), "layer: conductances are not negative"),
         (lambda layer: replace(layer, bias=np.zeros(99)), "layer: weights .* need rates"),
