@@ -154,7 +154,8 @@ def rates_layer(
     values = _sampled(traces, (rates.shape[1] - 1) * interval, dt)
     generator = numpy_generator(seed, "wiring")
     connected = generator.random((units, len(rates))) < min(1.0, 50 / len(rates))
-    return Layer("rates", "conductance", connected * weight, np.zeros(units), Stimulus("rate", values, dt))
+    weights = np.asarray(connected * weight, np.float64)
+    return Layer("rates", "conductance", weights, np.zeros(units), Stimulus("rate", values, dt))
 
 
 def images_layer(
