@@ -15,7 +15,7 @@ from bridge.report import ConversionReport, simulate_and_report
 from bridge.runs import Trials, open_run, plain_trials, trials_of
 from foundation.errors import RatespikeError, UsageError
 from foundation.files import check_target, write_json
-from foundation.hdf5 import has_node, kind_of
+from foundation.hdf5_kinds import has_node, kind_of
 from foundation.seeds import numpy_generator
 from ratenets.run import RunConfig
 from ratenets.run_folder import run_files

@@ -12,7 +12,7 @@ from bridge.return_weights import return_weights
 from bridge.runs import trials_of
 from foundation.errors import RatespikeError, UsageError
 from foundation.files import check_target
-from foundation.hdf5 import kind_of
+from foundation.hdf5_kinds import kind_of
 from spiking import network_file
 from spiking.network_file import NetworkFile, load_file
 

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from foundation.config import dumps, loads, parse
 from foundation.errors import RatespikeError
 from foundation.files import whole_file, write_bytes
-from foundation.hdf5 import CHECKED, Source, opened_as
+from foundation.hdf5 import CHECKED, Source
+from foundation.hdf5_kinds import opened_as
 from foundation.text import check_name
 from spiking.network import NetworkConfig, Wiring
 from spiking.pairing import PairingProtocol
