@@ -21,7 +21,7 @@ from bridge.files.script import script_files, write_script
 from bridge.files.weights import read_weights, write_weights
 from foundation.errors import UsageError
 from foundation.files import claim_folder, is_part, whole_folder, write_text
-from foundation.hdf5 import has_node
+from foundation.hdf5_kinds import has_node
 from spiking import network_file
 from spiking.brian.integrate_and_fire import check_size, gate_places
 from spiking.integrate_and_fire import INPUT, IFLayer, IFNetwork, MaxPool

@@ -5,7 +5,7 @@ and nothing is read that is larger than the file can hold. Every error is one li
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
@@ -31,6 +31,8 @@ MOST_BYTES = 4 * 2**30
 """Of one dataset, unpacked."""
 MOST_RATIO = 1100
 """Of unpacked bytes to stored ones; deflate reaches 1032."""
+SMALL, USUAL_RATIO = 2**28, 64
+"""Bytes that a dataset may have however well it is packed, and how many times the size of the file it may have else."""
 MOST_DEPTH = 32  # groups in groups
 MOST_DIMENSIONS = 8
 COMPRESSORS = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF)
@@ -59,9 +61,15 @@ def opened(path: Path, kind: str) -> Iterator[Source]:
 
 
 @contextmanager
-def source_of(path: Path, kind: str, most: int = MOST_BYTES) -> Iterator[Source]:
-    """As `opened`, but what the block raises itself is left as it is; its datasets have `most` bytes, unpacked."""
+def source_of(path: Path, kind: str, most: int | None = None) -> Iterator[Source]:
+    """As `opened`, but what the block raises itself is left as it is.
+
+    Its datasets have `most` bytes, unpacked; None: as many as a file of this size is likely to hold, so that a small
+    one of zeros does not take gigabytes.
+    """
     check_file(path)
+    if most is None:
+        most = most_of(path)
     with ExitStack() as stack:
         try:
             if not h5py.is_hdf5(path):
@@ -72,60 +80,9 @@ def source_of(path: Path, kind: str, most: int = MOST_BYTES) -> Iterator[Source]
         yield Source(path, file, most)
 
 
-@contextmanager
-def opened_as(path: Path, kind: str, version: int) -> Iterator[Source]:
-    """As `opened`, for a file of ours, which says of which kind and version it is.
-
-    Raises:
-        RatespikeError: as `opened`, or it is of another kind or version.
-    """
-    with source_of(path, kind) as source:
-        with _damage(path, kind):
-            held, number = source.attribute("/", "kind"), source.attribute("/", "format")
-        if not isinstance(held, str) or held != kind:
-            other = f"a file of {one_line(held)}" if isinstance(held, str) else "an HDF5 file of another program"
-            raise RatespikeError(f"{path}: is {other}, not a file of {kind}")
-        if not isinstance(number, int) or number != version:
-            form = f"its format is {one_line(number)}, not {version}"
-            raise RatespikeError(f"{path}: not a file of {kind} of this version of ratespike ({form})")
-        with _damage(path, kind):
-            yield source
-
-
-@contextmanager
-def _damage(path: Path, kind: str) -> Iterator[None]:
-    """What is wrong with the content of a file of ours, as one line that says that it is damaged."""
-    try:
-        yield
-    except MemoryError:
-        raise
-    except Exception as error:  # see `opened`
-        reason = one_line(error).removeprefix(f"{path}: ")
-        raise RatespikeError(f"{path}: damaged, or not a file of {kind} ({reason})") from None
-
-
-def kind_of(path: Path) -> str:
-    """The kind that an HDF5 file of ours says it is; "" for any other file.
-
-    Raises:
-        RatespikeError: no such file.
-    """
-    return _asked(path, lambda source: source.attribute("/", "kind")) or ""
-
-
-def has_node(path: Path, name: str) -> bool:
-    """Whether a file is HDF5 and has that node. Raises `RatespikeError`: no such file."""
-    return _asked(path, lambda source: name if source.has(name) else None) == name
-
-
-def _asked(path: Path, question: Callable[[Source], Any]) -> str | None:
-    check_file(path)
-    try:
-        with opened(path, "any kind") as source:
-            answer = question(source)
-    except RatespikeError:  # not HDF5, or damaged, and its reader will say so
-        return None
-    return answer if isinstance(answer, str) else None
+def most_of(path: Path) -> int:
+    """Bytes that a packed file is likely to hold, unpacked."""
+    return min(MOST_BYTES, max(SMALL, USUAL_RATIO * path.stat().st_size)) if path.is_file() else 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -394,8 +351,8 @@ class Source:
         whole = math.prod(dataset.shape) * itemsize
         stored = min(int(dataset.id.get_storage_size()), self.path.stat().st_size)
         chunk = math.prod(dataset.chunks or (0,)) * itemsize
-        if whole > self.most or (whole and chunk > self.most):
-            raise self.error(name, f"declares {max(whole, chunk):,} bytes, should be {self.most:,} at most")
         packed = bool(set(filters) & set(COMPRESSORS))
         if whole and (max(whole, chunk) if packed else whole) > stored * (MOST_RATIO if packed else 1):
             raise self.error(name, f"declares {max(whole, chunk):,} bytes and stores {stored:,}")
+        if whole > self.most or (whole and chunk > self.most):
+            raise self.error(name, f"declares {max(whole, chunk):,} bytes, should be {self.most:,} at most")

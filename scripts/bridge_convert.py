@@ -152,7 +152,7 @@ def simulate(
 
 def _content(file: Path) -> NetworkFile:
     """A converted network, or a NIR file of one."""
-    from foundation.hdf5 import has_node, kind_of
+    from foundation.hdf5_kinds import has_node, kind_of
     from spiking import network_file
     from spiking.network_file import load_file
 

@@ -44,7 +44,7 @@ def export_command(file: Path, form: str, dt: float, steps: int, root: Path | No
     import numpy as np
 
     from bridge import exchange
-    from foundation.hdf5 import kind_of
+    from foundation.hdf5_kinds import kind_of
     from spiking import network_file
     from spiking.network_file import load_file
 

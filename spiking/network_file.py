@@ -11,7 +11,8 @@ from typing import Any, cast
 import h5py
 
 from foundation.files import write_bytes
-from foundation.hdf5 import CHECKED, Source, opened_as
+from foundation.hdf5 import CHECKED, Source
+from foundation.hdf5_kinds import opened_as
 from foundation.text import check_name, check_names
 from spiking.integrate_and_fire import IFLayer, IFNetwork, Layer, MaxPool, Projection
 from spiking.synapses import AdaptiveAveragePool, Array, AveragePool, Conv, Dense, Gain, Map, Pair

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from foundation.config import differences_of, dumps, loads, parse
 from foundation.errors import RatespikeError, UsageError
 from foundation.files import whole_file, write_bytes
-from foundation.hdf5 import CHECKED, Source, opened_as
+from foundation.hdf5 import CHECKED, Source
+from foundation.hdf5_kinds import opened_as
 from foundation.text import check_name, check_names
 from spiking.network import NetworkConfig, Wiring
 from spiking.pairing import PairingProtocol

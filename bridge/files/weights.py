@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from foundation.arrays import opened as opened_arrays
 from foundation.errors import RatespikeError, UsageError
 from foundation.files import write_bytes
-from foundation.hdf5 import CHECKED, MOST_BYTES, MOST_DIMENSIONS, opened
+from foundation.hdf5 import CHECKED, MOST_BYTES, MOST_DIMENSIONS, most_of, opened
 from foundation.text import one_line
 
 Arrays = dict[str, NDArray[Any]]
@@ -152,7 +152,7 @@ def _write_npz(buffer: BytesIO, arrays: Arrays, units: Mapping[str, str]) -> Non
 
 
 def _read_npz(path: Path, shapes: Shapes | None) -> tuple[Arrays, dict[str, str]]:
-    most = MOST_BYTES if shapes is None else _bytes_of(shapes)
+    most = most_of(path) if shapes is None else _bytes_of(shapes)
     with opened_arrays(path, "weights", most) as file:
         texts = {name for name in file.shapes if name.endswith(UNITS)}
         _check_shapes(path, {name: shape for name, shape in file.shapes.items() if name not in texts}, shapes)

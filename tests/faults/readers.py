@@ -57,7 +57,7 @@ def _make_network(folder: Path) -> Path:
 
 def _read_network(path: Path) -> object:
     from bridge.exchange import _projections, layer_weights
-    from foundation.hdf5 import kind_of
+    from foundation.hdf5_kinds import kind_of
     from spiking.network_file import load_file
     from spiking.torch.integrate_and_fire import simulate
 

@@ -338,3 +338,14 @@ def test_an_error_names_the_file_once(path) -> None:
     with pytest.raises(RatespikeError) as caught:
         reading(fail)(path)
     assert str(caught.value) == f"{path}: /a b: is wrong"
+
+
+def test_a_small_file_of_zeros_is_not_unpacked_to_gigabytes(path) -> None:
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("a", (300_000_000,), "u1", chunks=(10_000_000,), compression="gzip")
+        for start in range(0, data.size, 10_000_000):
+            data[start : start + 10_000_000] = 0
+        file.create_dataset("b", data=np.zeros(10_000_000), compression="gzip")
+    assert path.stat().st_size < 1_000_000
+    assert refused(array(), path) == "/a: declares 300,000,000 bytes, should be 268,435,456 at most"
+    assert array("/b")(path).nbytes == 80_000_000
