@@ -31,6 +31,10 @@ def whole_file(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         part.chmod(0o666 & ~_umask())  # mkstemp makes private files
         part.replace(path)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(part)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk, say: where?
     finally:
         part.unlink(missing_ok=True)
 

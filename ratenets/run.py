@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -216,6 +217,13 @@ def _means(state: State) -> dict[str, float]:
 def _writer(folder: Path | None, step: int | None) -> Iterator[Callable[[str, float, int], None]]:
     """TensorBoard's scalars; what was written after the checkpoint is purged by the step."""
     if folder is None:
+        yield lambda name, value, at: None
+        return
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        text = f"{folder}: TensorBoard takes no name that is not UTF-8; its numbers are in {METRICS} alone"
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
         yield lambda name, value, at: None
         return
     from torch.utils.tensorboard import SummaryWriter
