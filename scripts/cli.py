@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
+import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import NoReturn
 
 import click
@@ -15,9 +17,11 @@ from foundation.errors import Notice, RatespikeError
 from foundation.text import one_line
 
 from .commands import LazyGroup
+from .streams import NAMES, give_up, open_streams
 
 # Idle threads that spin, as OpenMP's do by default, stall everything where another program has the other cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ["MPLBACKEND"] = "agg"  # figures are files; and what is no backend would not even be imported
 os.environ.setdefault(
     "KINETO_LOG_LEVEL", "99"
 )  # torch's profiler, which `benchmark butd` asks for memory, is talkative
@@ -42,12 +46,49 @@ def group() -> None:
 
 def main() -> None:
     """Run the command line; an error of ours is one line on standard error and its exit status."""
+    open_streams()
     warnings.showwarning = _show
+    interrupts: list[int] = []
+    try:
+        with _noted(interrupts):
+            _run()
+    except Exception:
+        if not interrupts:  # an import that is interrupted fails in ways of its own
+            raise
+        _stopped()
+    except KeyboardInterrupt:
+        _stopped()
+
+
+@contextmanager
+def _noted(interrupts: list[int]) -> Iterator[None]:
+    """Note every Ctrl-C that nobody waits for."""
+
+    def note(number: int, frame: FrameType | None) -> None:
+        interrupts.append(number)
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGINT, note)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _stopped() -> NoReturn:
+    click.echo("stopped", err=True)
+    sys.exit(130)
+
+
+def _run() -> None:
     try:
         group.main(prog_name="ratespike", standalone_mode=False)
     except click.exceptions.Abort:
-        click.echo("stopped", err=True)
-        sys.exit(130)
+        _stopped()
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
@@ -64,6 +105,8 @@ def main() -> None:
             raise
         _fail("not enough memory on the device; take smaller batches, or a narrower network", 1)
     except OSError as error:
+        if error.filename == NAMES[1]:
+            give_up(1)
         _fail(f"{error.filename or 'the system'}: {error.strerror or error}", 1)
 
 

@@ -87,6 +87,7 @@ class Conv2d(Layer):
         self.W = uniform((outputs, inputs // groups, *self.kernel), fan)
         self.b = uniform((outputs,), fan) if bias else None
         self.V = top_down_weight(self.W, self.W.detach(), weights)
+        self.weights = weights
         self.c = uniform((inputs,), outputs * self.kernel[0] * self.kernel[1]) if td_bias else None
 
     def up(self, bu: Tensor) -> Tensor:

@@ -299,6 +299,7 @@ class Linear(Layer):
         self.W = uniform((outputs, inputs), inputs)
         self.b = uniform((outputs,), inputs) if bias else None
         self.V = top_down_weight(self.W, self.W.detach().T, weights)
+        self.weights = weights
         self.c = uniform((inputs,), outputs) if td_bias else None
 
     def up(self, bu: Tensor) -> Tensor:

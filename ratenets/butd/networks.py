@@ -42,7 +42,8 @@ class ButdNetwork(nn.Module):
         decoders: prediction heads; a sample's task says which one is read.
         instruction: entries of an instruction vector; 0: the network is unguided.
         embedding: units between instruction and core; 0: none.
-        bias, td_bias, weights: of the heads.
+        bias, td_bias: of the heads.
+        weights: of the heads; None: as those of the core's layers.
 
     Raises:
         UsageError: the layers do not fit together.
@@ -59,7 +60,7 @@ class ButdNetwork(nn.Module):
         embedding: int = 0,
         bias: bool = True,
         td_bias: bool = False,
-        weights: WeightConfig = TIED,
+        weights: WeightConfig | None = None,
     ) -> None:
         super().__init__()
         image_shape = tuple(image_shape)
@@ -78,8 +79,10 @@ class ButdNetwork(nn.Module):
         if len(top) != 1:
             raise UsageError(f"core: must end in a vector, such as Flatten gives, ends in {by(top)}")
 
+        regime = _of_core(core) if weights is None else weights
+
         def head(inputs: int, outputs: int) -> Linear:
-            return Linear(inputs, outputs, bias=bias, td_bias=td_bias, weights=weights)
+            return Linear(inputs, outputs, bias=bias, td_bias=td_bias, weights=regime)
 
         self.core = core
         self.head = head(top[0], decoders * n_classes)
@@ -245,3 +248,14 @@ def _check_once(core: Layer) -> None:
     for name, part in core.named_modules(prefix="core", remove_duplicate=False):
         if isinstance(part, Layer) and (before := names.setdefault(id(part), name)) != name:
             raise UsageError(f"{before} and {name}: are one and the same layer; make two")
+
+
+def _of_core(core: Layer) -> WeightConfig:
+    """How W and V of the core's layers began, and learn."""
+    found: set[WeightConfig] = {
+        weights for part in core.modules() if isinstance(weights := getattr(part, "weights", None), WeightConfig)
+    }
+    if len(found) > 1:
+        regimes = " and ".join(sorted({weights.regime for weights in found}))
+        raise UsageError(f"weights: the core's layers differ in theirs ({regimes}); say which the heads have")
+    return found.pop() if found else TIED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -60,9 +61,16 @@ class LPLLearner:
             raise UsageError(f"greedy: {layers} layers need as many epochs at least, got {config.run.epochs}")
         self.steps_per_epoch = self.source.steps_per_epoch
         self.optimizer = optimizer(config, self.network)
-        self.local = config.gradients == "local" and not (
-            config.loss.end_to_end or config.run.compile or self.network.encoder.one_view_at_a_time or ranks() > 1
-        )
+        reasons = {
+            "with torch.compile": config.run.compile,
+            "with batch norm": self.network.encoder.one_view_at_a_time,
+            "on several processes": ranks() > 1,
+        }
+        why = next((reason for reason, holds in reasons.items() if holds), None)
+        self.local = config.gradients == "local" and not config.loss.end_to_end and why is None
+        if why and config.gradients == "local" and not config.loss.end_to_end:
+            text = f"gradients: {why} there is one graph, not one for each layer; it gives the same, in more memory"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
         self._graph = config.run.compiled(self._parallel())
 
     @classmethod

@@ -193,7 +193,7 @@ def test_a_percentile_outside_its_range_is_refused(percentile: float) -> None:
 
 
 def test_an_unknown_coding_is_refused() -> None:
-    with pytest.raises(UsageError, match="input_coding: must be analog or poisson, got 'latency'"):
+    with pytest.raises(UsageError, match="input_coding: must be one of analog, poisson, got 'latency'"):
         ConversionConfig(input_coding="latency")
 
 

@@ -192,7 +192,7 @@ def test_a_network_without_statistics_or_with_gates_cannot_learn(frames: Tensor,
 @pytest.mark.parametrize(
     ("setting", "complaint"),
     [
-        ({"reading": "voltage"}, "reading: must be current or conductance"),
+        ({"reading": "voltage"}, "reading: must be one of current, conductance"),
         ({"frame": 0.0505}, "frame: must be a multiple of dt"),
         ({"input_rate": 2e3}, "input_rate: 2000.0 Hz is more than one spike in a step"),
         ({"eta": -1.0}, "eta: must not be negative"),

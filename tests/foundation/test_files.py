@@ -201,3 +201,13 @@ def test_figures_have_the_house_style_and_leave_no_trace(tmp_path):
 def test_a_bar_in_a_log_prints_whole_lines(capsys):
     assert list(bar([1, 2, 3], label="counting")) == [1, 2, 3]
     assert "counting" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_named_by_the_file(tmp_path: Path) -> None:
+    for own in (None, "part"):
+        with pytest.raises(OSError, match="No space") as error, whole_file(tmp_path / "new.txt") as part:
+            raise OSError(errno.ENOSPC, "No space left on device", *([str(part)] if own else []))
+        assert error.value.filename == str(tmp_path / "new.txt")
+    with pytest.raises(OSError, match="No space") as error, whole_file(tmp_path / "new.txt"):
+        raise OSError(errno.ENOSPC, "No space left on device", "another")
+    assert error.value.filename == "another"

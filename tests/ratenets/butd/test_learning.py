@@ -343,6 +343,21 @@ def test_layers_that_do_not_fit_are_refused_by_name(make, message):
         ButdNetwork(make(), SHAPE, 3)
 
 
+@pytest.mark.parametrize("core_weights", [TIED, WeightConfig("separate"), WeightConfig("symmetric")])
+def test_heads_have_the_weights_of_their_core(core_weights):
+    def core():
+        return conv_net(SHAPE, (3,), (3,), (4,), weights=core_weights)
+
+    network = ButdNetwork(core(), SHAPE, 3, instruction=2, embedding=4)
+    layers = [part for part in network.modules() if isinstance(part, Linear | Conv2d)]
+    assert len(layers) == 5
+    assert {part.V is None for part in layers} == {core_weights == TIED}
+    assert ButdNetwork(core(), SHAPE, 3, weights=TIED).head.V is None
+    mixed = Sequential(Flatten(), Linear(144, 5, weights=TIED), Linear(5, 4, weights=WeightConfig("separate")))
+    with pytest.raises(UsageError, match=r"weights: the core's layers differ in theirs \(separate and tied\)"):
+        ButdNetwork(mixed, SHAPE, 3)
+
+
 @pytest.mark.parametrize(
     "wrong", [{"n_classes": 0}, {"decoders": 0}, {"instruction": -1}, {"instruction": 2, "embedding": -1}]
 )

@@ -122,7 +122,7 @@ def test_the_seed_is_of_all_draws(encoder, parts):
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        ({"layers": "first"}, "layers: must be all or last, got 'first'"),
+        ({"layers": "first"}, "layers: must be one of all, last, got 'first'"),
         ({"folds": 1}, "folds: must be 2 or more, or 0 for none, got 1"),
         ({"folds": -3}, "folds: must be 2 or more, or 0 for none, got -3"),
     ],

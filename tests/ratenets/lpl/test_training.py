@@ -1,6 +1,7 @@
 """Training with layer-local LPL."""
 
 import signal
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -368,3 +369,15 @@ def test_bfloat16_reads_out_as_float32_does(digits):
         train, test = prepare(digits.train_images, config), prepare(digits.test_images, config)
         accuracy.append([row.all for row in layerwise(encoder, train, test, digits, 100, 1, 0)])
     assert np.abs(np.diff(accuracy, axis=0)).max() < 0.02, accuracy
+
+
+def test_local_gradients_that_cannot_be_had_are_told_once(digits):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        config = small(run=RunConfig(epochs=1, compile=True))
+        for _ in range(3):
+            assert not LPLLearner.of_images(config, digits).local
+        LPLLearner.of_images(replace(config, gradients="autograd"), digits)
+        assert LPLLearner.of_images(small(), digits).local
+    (told,) = [str(each.message) for each in caught if str(each.message).startswith("gradients: ")]
+    assert told.startswith("gradients: with torch.compile there is one graph")
