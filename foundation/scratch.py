@@ -47,6 +47,7 @@ class Scratch:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            errors="replace",
             start_new_session=True,
         )
         self._tell(str(process.pid))

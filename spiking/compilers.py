@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import subprocess
-import tempfile
 from functools import cache
 from pathlib import Path
 
 from foundation.errors import RatespikeError
+from foundation.scratch import Scratch, scratch
 
 TRIAL = """#include <cmath>
 #include <vector>
@@ -36,28 +35,23 @@ def trouble() -> str:
 
 @cache
 def _trial(command: tuple[str, ...]) -> str:
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as where:
         try:
-            compile_library([*command, *LIBRARY], TRIAL, Path(folder))
+            compile_library([*command, *LIBRARY], TRIAL, where)
         except RatespikeError as error:
             return str(error)
     return ""
 
 
-def compile_library(command: list[str], source: str, folder: Path) -> Path:
-    """Make a shared library of a C++ source, in a folder that is there.
+def compile_library(command: list[str], source: str, where: Scratch) -> Path:
+    """Make a shared library of a C++ source, in a scratch folder.
 
     Raises:
         RatespikeError: the compiler fails; the message is its first error.
     """
-    made, text = folder / "program.so", folder / "program.cpp"
+    made, text = where.path / "program.so", where.path / "program.cpp"
     text.write_text(source)
-    try:
-        done = subprocess.run(
-            [*command, "-o", made, text], capture_output=True, text=True, errors="replace", check=False
-        )
-    except OSError as error:
-        raise RatespikeError(f"{command[0]} cannot be run: {error.strerror}") from None
+    done = where.run([*command, "-o", made, text])
     if done.returncode or not made.is_file():
         lines = done.stderr.strip().splitlines() or ["without a word"]
         reason = next((line for line in lines if "error" in line), lines[0])

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from foundation.data.images import ImageSet, load_images
-from foundation.errors import RatespikeError, UsageError
+from foundation.errors import Notice, RatespikeError, UsageError
 from foundation.seeds import derive
 from ratenets import run_folder
 from ratenets.distributed import rank, ranks
@@ -70,7 +70,7 @@ class LPLLearner:
         self.local = config.gradients == "local" and not config.loss.end_to_end and why is None
         if why and config.gradients == "local" and not config.loss.end_to_end:
             text = f"gradients: {why} there is one graph, not one for each layer; it gives the same, in more memory"
-            warnings.warn(text, RuntimeWarning, stacklevel=2)
+            warnings.warn(text, Notice, stacklevel=2)
         self._graph = config.run.compiled(self._parallel())
 
     @classmethod

@@ -11,7 +11,6 @@ import ctypes
 import os
 import platform
 import stat
-import tempfile
 import warnings
 from contextlib import suppress
 from functools import cache
@@ -20,8 +19,9 @@ from pathlib import Path
 
 import pooch
 
-from foundation.errors import RatespikeError, UsageError
+from foundation.errors import Notice, RatespikeError, UsageError
 from foundation.files import write_bytes
+from foundation.scratch import scratch
 from spiking.compilers import compile_library, compiler
 
 # Every floating-point operation as it stands, so that results do not depend on what a compiler contracts.
@@ -45,13 +45,13 @@ def load(source: str) -> ctypes.CDLL:
     folder = Path(pooch.os_cache("ratespike")) / "programs"
     path = folder / f"{key.hex()[:32]}.so"
     ours = _private(folder)
-    with tempfile.TemporaryDirectory() as private:
+    with scratch() as private:
         if ours and (kept := _read(path, key)) is not None:
-            copy = Path(private) / "kept.so"
+            copy = private.path / "kept.so"
             copy.write_bytes(kept)
             with suppress(OSError):  # it was made where other libraries are
                 return ctypes.CDLL(str(copy))  # stays loaded when the file goes
-        made = compile_library([*command, *FLAGS], source, Path(private))
+        made = compile_library([*command, *FLAGS], source, private)
         program = made.read_bytes()
         if ours:
             with suppress(OSError, RatespikeError, UsageError):  # a full disk, say: then without it
@@ -77,7 +77,7 @@ def _private(folder: Path) -> bool:
             if found.st_uid != os.geteuid() or found.st_mode & OTHERS:
                 warnings.warn(
                     f"{place}: others may write there, so no compiled program is kept; `chmod go-w` it, or remove it",
-                    RuntimeWarning,
+                    Notice,
                     stacklevel=2,
                 )
                 return False

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from foundation.errors import RatespikeError
+from foundation.errors import Notice, RatespikeError
+from foundation.scratch import Scratch
 from spiking.compilers import compile_library, compiler, trouble
 from spiking.network import InputSpikes, NetworkConfig, draw_wiring
 from spiking.torch import engines, native, programs
@@ -102,12 +103,12 @@ def compilations(monkeypatch):
     """What is compiled."""
     made: list[str] = []
 
-    def count(command: list[str], source: str, folder: Path) -> Path:
+    def count(command: list[str], source: str, where: Scratch) -> Path:
         made.append(source)
         if source not in COMPILED:
-            COMPILED[source] = compile_library(command, source, folder).read_bytes()
-        (folder / "program.so").write_bytes(COMPILED[source])
-        return folder / "program.so"
+            COMPILED[source] = compile_library(command, source, where).read_bytes()
+        (where.path / "program.so").write_bytes(COMPILED[source])
+        return where.path / "program.so"
 
     monkeypatch.setattr(programs, "compile_library", count)
     return made
@@ -178,7 +179,7 @@ def test_a_folder_into_which_others_may_write_is_not_used(above, no_program, com
     (no_program.parent if above else no_program).chmod(0o777)
     foreign(path)
     left = path.read_bytes()
-    with pytest.warns(RuntimeWarning, match="others may write there, so no compiled program is kept"):
+    with pytest.warns(Notice, match="others may write there, so no compiled program is kept"):
         networks(engine="compiled")
     assert len(compilations) == 2
     assert path.read_bytes() == left
@@ -194,7 +195,7 @@ def test_what_others_own_is_not_used(no_program, compilations):
     assert path.stat().st_uid == 0
     os.chown(no_program, 12345, -1)
     programs.load.cache_clear()
-    with pytest.warns(RuntimeWarning, match="others may write there"):
+    with pytest.warns(Notice, match="others may write there"):
         networks(engine="compiled")
     assert len(compilations) == 3
 
