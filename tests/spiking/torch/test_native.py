@@ -1,7 +1,6 @@
 """The compiled program: without a compiler, with one that fails, kept for the next time, and in several threads."""
 
 import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -209,32 +208,20 @@ def test_a_file_in_the_place_of_the_folder_does_no_harm(no_program, compilations
 
 # --- the program ------------------------------------------------------------------------------------------------------
 @NEEDS_COMPILER
-def test_a_program_is_compiled_once(monkeypatch, no_program):
-    """For networks that differ in all their numbers; kept on disk for other processes, each precision and processor."""
-    made: list[Path] = []
-    compiled = subprocess.run
-
-    def count(command: Any, **options: Any) -> Any:
-        made.append(command[command.index("-o") + 1])
-        if len(made) == 1:
-            return compiled(command, **options)
-        made[-1].write_bytes(first.read_bytes())  # saves seconds; it is not run
-        return subprocess.CompletedProcess(command, 0)
-
-    monkeypatch.setattr(subprocess, "run", count)
+def test_a_program_is_compiled_once(monkeypatch, no_program, compilations) -> None:
     networks(engine="compiled")
     (first,) = no_program.iterdir()
     assert first.suffix == ".so"
     networks(2, engine="compiled")
     programs.load.cache_clear()  # as in another process
     networks(engine="compiled")
-    assert len(made) == 1
+    assert len(compilations) == 1
     networks(engine="compiled", precision="float64")
-    assert len(made) == len([*no_program.iterdir()]) == 2
+    assert len(compilations) == len([*no_program.iterdir()]) == 2
     programs.load.cache_clear()
     monkeypatch.setattr(programs, "_processor", lambda: "another")  # the folder may be shared; -march=native is not
     networks(engine="compiled")
-    assert len(made) == len([*no_program.iterdir()]) == 3
+    assert len(compilations) == len([*no_program.iterdir()]) == 3
 
 
 def advance(simulator: TorchNetworks, count: int, steps: int = 2000) -> list[Any]:
