@@ -1,14 +1,12 @@
-"""A command for developers: a process is killed, the disk is full, two processes want the same folder. What is lost?
-
-    python tests/faults/campaign.py [--kills N] [--full N] [--twice N] [--only NAME]
+"""A process is killed, the disk is full, two processes want the same folder: what is lost? See `python tests/faults`.
 
 Every scenario is a command, and the command that goes on with what it left. It is run once without a fault, which gives
 the result that it should have. Then, each time in a new folder:
 
-* it is killed right before its k-th change of the file system, for every k (or for `--every`-th k), and gone on with;
+* it is killed right before its k-th change of the file system, for every k (or every so-manieth), and gone on with;
 * it is killed at random times, and gone on with;
 * the disk is full after so many bytes, and gone on with once there is room;
-* two processes are started at once, twice: from nothing, and to go on.
+* two processes are started at once: from nothing, and to go on.
 
 After each, the result must be that of the run without a fault, with nothing left behind; errors must be one line.
 """
@@ -427,20 +425,3 @@ def campaign(
             notes += one.notes
             print(f"{name}: {dict(one.table)}", file=sys.stderr)
     return rows, notes
-
-
-if __name__ == "__main__":
-    import argparse
-
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--every", type=int, default=1, help="kill at every so-manieth change of the file system")
-    parser.add_argument("--kills", type=int, default=20, help="kills at random times")
-    parser.add_argument("--full", type=int, default=10, help="sizes of the full disk")
-    parser.add_argument("--twice", type=int, default=4, help="pairs of processes")
-    parser.add_argument("--only", choices=list(SCENARIOS), help="one scenario")
-    given = parser.parse_args()
-    chosen = [given.only] if given.only else list(SCENARIOS)
-    rows, notes = campaign(chosen, every=given.every, kills=given.kills, full=given.full, twice=given.twice)
-    print("\n".join(table(rows)))
-    print("\n".join(notes), file=sys.stderr)
-    sys.exit(bool(notes))
