@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import NoReturn
 
 import click
 
-from foundation.errors import RatespikeError
+from foundation.errors import RatespikeError, StoppedError
 
 from .commands import LazyGroup
 from .streams import NAMES, give_up, open_streams
@@ -92,6 +93,8 @@ def _run() -> None:
         context = getattr(error, "ctx", None)
         name = context.command_path if context is not None else "ratespike"
         _fail(f"{error.format_message()} See `{name} --help`.", error.exit_code, name)
+    except StoppedError as error:
+        _fail(f"{error}: `{_again()}`", error.exit_status)
     except RatespikeError as error:
         _fail(str(error), error.exit_status)
     except MemoryError as error:
@@ -104,6 +107,33 @@ def _run() -> None:
         if error.filename == NAMES[1]:
             give_up(1)
         _fail(f"{error.filename or 'the system'}: {error.strerror or error}", 1)
+
+
+def _again() -> str:
+    """The command line that goes on with what was stopped."""
+    words = sys.argv[1:]
+    command: click.Command | None = group
+    for word in words:
+        if not isinstance(command, click.Group):
+            break
+        command = command.get_command(click.Context(command), word)
+    options = [name for option in (command.params if command else []) for name in option.opts]
+    if "--resume" in options and not {*RESUMING} & {*words}:
+        words = [*_without_presets(words), "--resume"] if words[0] == "deep" else [*words, "--resume"]
+    return shlex.join(["ratespike", *words])
+
+
+RESUMING = ("--resume", "--resume-from-checkpoint")
+PRESETS = ("--preset", "--config", "--config-file", "--config_file")
+"""What a training that goes on has in its folder, and does not take again."""
+
+
+def _without_presets(words: list[str]) -> list[str]:
+    kept: list[str] = []
+    for word, before in zip(words, ["", *words], strict=False):
+        if before not in PRESETS and word.partition("=")[0] not in PRESETS:
+            kept.append(word)
+    return kept
 
 
 def _fail(message: str, status: int, name: str = "ratespike") -> NoReturn:

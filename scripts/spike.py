@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import dataclasses
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from foundation import config as configs
-from foundation.files import check_target, write_json
+from foundation.files import check_target, write_json, write_text
 from spiking.pairing import PairingProtocol
 from spiking.run_config import RunConfig
 
@@ -150,15 +153,67 @@ def _run(
 @click.command(cls=Command)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="write all numbers to this file, too")
-def summary(files: tuple[Path, ...], json_file: Path | None) -> None:
-    """Analyses of the paper's Fig. 5 for the networks in FILE...: rates, weights, selectivity, decoding, and more."""
-    from spiking.run_file import read_networks
+@click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="and to this one, a row for each network")
+def summary(files: tuple[Path, ...], json_file: Path | None, csv_file: Path | None) -> None:
+    """Analyses of the paper's Fig. 5 for the networks in FILE...: rates, weights, selectivity, decoding, and more.
 
-    if json_file is not None:
-        check_target(json_file, *files)
+    Every network is named by its file, its seed, and the settings in which the networks differ.
+    """
+    from spiking.run_file import read_configs, read_networks
+
+    taken = list(files)
+    for target in (json_file, csv_file):
+        if target is not None:
+            check_target(target, *taken)
+            taken.append(target)
     found = _print_summary([record for path in files for record in read_networks(path)])
+    settings = [{"file": str(path), **dataclasses.asdict(config)} for path in files for config in read_configs(path)]
+    rows = [{**each, **values.to_json()} for each, values in zip(_told(settings), found, strict=True)]
+    for row in rows:
+        click.echo(f"{row['label']}: {row['file']}, seed {row['seed']}" + "".join(_words(row["settings"])))
     if json_file is not None:
-        write_json(json_file, [values.to_json() for values in found])
+        write_json(json_file, rows)
+    if csv_file is not None:
+        _write_csv(csv_file, rows)
+
+
+def _told(settings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """File and seed of every network, and those of its settings that are not all the same."""
+    differ = [name for name in settings[0] if len({repr(each[name]) for each in settings}) > 1]
+    return [
+        {
+            "file": each["file"],
+            "seed": each["seed"],
+            "settings": {name: each[name] for name in differ if name not in ("file", "seed")},
+        }
+        for each in settings
+    ]
+
+
+def _words(settings: dict[str, Any]) -> list[str]:
+    return [f", {name.rstrip('_')} {value}" for name, value in settings.items()]
+
+
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    """A row for each network, a column for each number: of a list one for each of its entries."""
+    flat = [_flat(row) for row in rows]
+    columns = list(dict.fromkeys(name for row in flat for name in row))
+    text = StringIO(newline="")
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(flat)
+    write_text(path, text.getvalue())
+
+
+def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict | list):
+        return {name: value}
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    return {
+        column: number
+        for key, item in items
+        for column, number in _flat(item, f"{name}/{key}" if name else str(key)).items()
+    }
 
 
 def _print_summary(records: list[NetworkRecord]) -> list[NetworkSummary]:

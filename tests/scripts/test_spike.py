@@ -1,5 +1,6 @@
 """`ratespike spike`: the network and the pairing protocol from the command line, what they refuse, and being killed."""
 
+import csv
 import json
 import re
 import signal
@@ -12,6 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
+from ratespike.spike import _told
 from spiking.compilers import trouble
 from spiking.run_file import read_configs, read_networks, read_pairings
 from tests.spiking.same_files import assert_same_file
@@ -42,15 +44,31 @@ def test_a_run_leaves_one_file_and_says_what_is_in_it(network, run):
     assert record.weight_time.tolist() == pytest.approx([0.0, 0.5, 1.0, 1.2])
     assert record.exc.time.size > 10
     assert np.abs(record.weights[-1] - record.weights[0]).max() > 1e-3
-    status, output, _ = run("spike", "summary", path, "--json", path.parent / "summary.json")
+    table = path.parent / "summary.csv"
+    status, output, _ = run("spike", "summary", path, "--json", path.parent / "summary.json", "--csv", table)
     assert status == 0
+    assert output.splitlines()[-1] == f"LPL: {path}, seed {config.seed}"
     (values,) = json.loads((path.parent / "summary.json").read_text())
+    assert (values["file"], values["seed"], values["settings"]) == (str(path), config.seed, {})
+    (row,) = csv.DictReader(table.read_text().splitlines())
+    assert (row["file"], row["seed"], row["label"]) == (str(path), str(config.seed), "LPL")
+    assert float(row["exc_rate/mean"]) == values["exc_rate"]["mean"]
+    assert float(row["r2/0"]) == values["r2"][0]
+    table.unlink()
     assert values["label"] == "LPL"
     assert values["exc_rate"]["mean"] == pytest.approx(record.exc.time.size / 12 / 1.7)
     (path.parent / "summary.json").unlink()
     status, _, errors = run("figure", "lpl-network", path, "--out", path.parent / "network.png")
     assert status == 0, errors
     (path.parent / "network.png").unlink()
+
+
+def test_networks_are_told_apart_by_the_settings_in_which_they_differ():
+    given = [{"file": file, "seed": seed, "eta": eta, "phi": 1.0} for file, seed, eta in (("a", 0, 0.1), ("b", 1, 0.2))]
+    assert _told(given) == [
+        {"file": "a", "seed": 0, "settings": {"eta": 0.1}},
+        {"file": "b", "seed": 1, "settings": {"eta": 0.2}},
+    ]
 
 
 def stop_after_the_first_piece(arguments, path, number):
