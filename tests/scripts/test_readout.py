@@ -147,7 +147,9 @@ def test_a_run_that_holds_nothing_out_is_read_with_few_labels(command, tmp_path)
     accuracy, *_ = layerwise([report]).axes
     dotted = [line for line in accuracy.get_lines() if line.get_linestyle() == ":"]
     assert any(np.allclose(line.get_ydata(), [100 * row["few"] for row in content["rows"][1:]]) for line in dotted)
-    assert [text.get_text() for text in accuracy.get_legend().get_texts()] == ["all labels", "50 labels"]
+    legend = accuracy.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["all labels", "50 labels"]
     status, said, _ = command("digits", "--draws", "1", "--layers", "last", "--no-pixels", "--untrained")
     assert status == 0
     assert [line.split()[:2] for line in said.splitlines()[1:]] == [["layer", "2"]]
