@@ -77,12 +77,11 @@ def layerwise(reports: Sequence[RunReport]) -> Figure:
         _line(activity, condition, condition.values("mean_activity"))
         batches = np.atleast_2d(condition.values("participation_ratio_batches")).mean(0)
         dimensions.plot(condition.layers, batches, ":", color=condition.style[0], lw=1.0)
+        few = 100 * np.atleast_2d(condition.values("few")).mean(0)
+        accuracy.plot(condition.layers, few, ":", color=condition.style[0], lw=1.0)
     _baselines(accuracy, reports)
     accuracy.set(ylabel="test accuracy (%)", ylim=(0, None))
     dimensions.set(ylabel="dimensionality\n(participation ratio)", ylim=(0, None))
-    dimensions.plot([], [], "-", color=BLACK, label="all test images")
-    dimensions.plot([], [], ":", color=BLACK, lw=1.0, label="batches of 256")
-    dimensions.legend(handles=dimensions.get_lines()[-2:], loc="best")
     activity.set(ylabel="mean activity", ylim=(0, None))
     for axis in (accuracy, dimensions, activity):
         axis.set_xlabel("layer")
@@ -90,6 +89,11 @@ def layerwise(reports: Sequence[RunReport]) -> Figure:
     handles, labels = accuracy.get_legend_handles_labels()
     columns = min(len(labels), 5 if max(map(len, labels)) < 25 else 3)
     figure.legend(handles, labels, loc="outside upper center", ncols=columns)
+    origin = reports[0].origin
+    if origin.protocol == "paper":
+        _styles(dimensions, "all test images", "batches of 256")
+    else:
+        _styles(accuracy, "all labels", f"{origin.labels} labels")
     letter([accuracy, dimensions, activity])
     return figure
 
@@ -121,7 +125,7 @@ def _check(reports: Sequence[RunReport]) -> None:
     first = reports[0].origin
     for report in reports[1:]:
         own = report.origin
-        for name in ("data", "tested_on", "fitted_to"):
+        for name in ("data", "protocol", "labels", "tested_on", "fitted_to"):
             if getattr(own, name) != getattr(first, name):
                 both = f"{first.run} has {getattr(first, name)}, {own.run} {getattr(own, name)}"
                 raise UsageError(f"one figure compares readouts of the same images; {name}: {both}")
@@ -148,6 +152,15 @@ def _label(name: str, run: RunReport, same: Sequence[Sequence[RunReport]], names
     """The name, and the values of `names` and of all settings in which conditions of this name differ."""
     every = {*names, *(n for other in same for n in _differences(run, other[0]))}
     return label(name.removeprefix("LPL, "), {**_settings(run), "layers": len(run.layers)}, every)
+
+
+def _styles(axis: Axes, solid: str, dotted: str) -> None:
+    """Say what the two kinds of lines are."""
+    lines = [
+        *axis.plot([], [], "-", color=BLACK, label=solid),
+        *axis.plot([], [], ":", color=BLACK, lw=1.0, label=dotted),
+    ]
+    axis.legend(handles=lines, loc="best")
 
 
 def _line(axis: Axes, condition: Condition, values: Values) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import sys
 import warnings
@@ -14,7 +15,7 @@ from typing import NoReturn
 
 import click
 
-from foundation.errors import Notice, RatespikeError
+from foundation.errors import Notice, RatespikeError, StoppedError
 from foundation.text import one_line
 
 from .commands import LazyGroup
@@ -97,6 +98,8 @@ def _run() -> None:
         context = getattr(error, "ctx", None)
         name = context.command_path if context is not None else "ratespike"
         _fail(f"{error.format_message()} See `{name} --help`.", error.exit_code, name)
+    except StoppedError as error:
+        _fail(f"{error}: `{_again()}`", error.exit_status)
     except RatespikeError as error:
         _fail(in_options(str(error), _command(sys.argv[1:])), error.exit_status)
     except MemoryError as error:
@@ -144,6 +147,28 @@ def in_options(message: str, command: click.Command) -> str:
 
     message = re.sub(r"^[a-z_0-9]+(?=: )", shown, message)
     return re.sub(r"(?<![\w/.\-'\"])[a-z]+(?:_[a-z0-9]+)+(?![\w/.'\":])", shown, message)
+
+
+def _again() -> str:
+    """The command line that goes on with what was stopped."""
+    words = [word for word in sys.argv[1:] if word != "--force"]
+    options = [name for option in _command(words).params for name in option.opts]
+    if "--resume" in options and not {*RESUMING} & {*words}:
+        words = [*_without_presets(words), "--resume"] if words[0] == "deep" else [*words, "--resume"]
+    return shlex.join(["ratespike", *words])
+
+
+RESUMING = ("--resume", "--resume-from-checkpoint")
+PRESETS = ("--preset", "--config", "--config-file", "--config_file")
+"""What a training that goes on has in its folder, and does not take again."""
+
+
+def _without_presets(words: list[str]) -> list[str]:
+    kept: list[str] = []
+    for word, before in zip(words, ["", *words], strict=False):
+        if before not in PRESETS and word.partition("=")[0] not in PRESETS:
+            kept.append(word)
+    return kept
 
 
 def _fail(message: str, status: int, name: str = "ratespike") -> NoReturn:

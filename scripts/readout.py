@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -154,8 +155,20 @@ def _few_labels(request: Request, trained: Trained, json_file: Path | None) -> N
     rows += [layers[k] for k in request.config.chosen(len(layers))]
     click.echo(layerwise.table(rows, labels))
     if json_file is not None:
-        head = {"kind": report.KIND, "format": report.FORMAT, "protocol": FEW}
-        what = {"run": str(request.run), "name": config.name, "data": config.data, "seed": seed}
-        state = {"epochs": 0 if request.untrained else epochs_done(request.run), "untrained": request.untrained}
-        numbers = {"labels": labels, "draws": draws, "rows": [row.to_json() for row in rows]}
-        write_json(json_file, {**head, **what, **state, **numbers})
+        head = {"kind": report.KIND, "format": report.FORMAT}
+        origin = report.Origin(
+            run=str(request.run),
+            name=config.name,
+            data=config.data,
+            seed=seed,
+            epochs=0 if request.untrained else epochs_done(request.run),
+            untrained=request.untrained,
+            classes=images.n_classes,
+            fitted_to=len(images.train_labels),
+            tested_on=len(images.test_labels),
+            settings=dataclasses.asdict(config),
+            protocol=FEW,
+            labels=labels,
+        )
+        numbers = {"draws": draws, "rows": [row.to_json() for row in rows]}
+        write_json(json_file, {**head, **dataclasses.asdict(origin), **numbers})

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from foundation import config as configs
-from foundation.files import write_json
 from spiking.pairing import PairingProtocol
 from spiking.run_config import RunConfig
 
@@ -19,8 +18,7 @@ from .options import build_config, config_options, flag_values
 from .outputs import check_either, check_outputs, force_option
 
 if TYPE_CHECKING:
-    from spiking.analysis import NetworkSummary
-    from spiking.recording import NetworkRecord
+    pass
 
 SHORT: dict[str, Any] = {
     "network": {
@@ -55,7 +53,7 @@ PAPER_CURVES = [
 COMMANDS = {
     "network": ("spike:network", "The LPL network of Fig. 5."),
     "sweep": ("spike:sweep", "The comparison of Fig. 5: all conditions, several seeds."),
-    "summary": ("spike:summary", "Numbers of finished network runs."),
+    "summary": ("spike_summary:summary", "Numbers of finished network runs."),
     "stdp": ("spike:stdp", "The pairing protocol of Fig. 6."),
 }
 
@@ -140,6 +138,8 @@ def _run(
     from spiking.simulation import run_networks
     from spiking.stimuli import described, load_rates, paper_rates
 
+    from .spike_summary import print_summary
+
     check_either(resume, force)
     check_outputs(out, inputs=[rates, file], force=force or resume)
     simulator = Simulator(backend, codegen, device, precision)
@@ -149,48 +149,8 @@ def _run(
         click.echo(line, err=True)
     simulate, name = prepare(simulator, config, traces)
     run_networks(config, traces, out, simulate, together=backend == "torch", backend=name, resume=resume, force=force)
-    _print_summary(read_networks(out))
+    print_summary(read_networks(out))
     click.echo(f"{out}: {config.seconds:g} s simulated; now `ratespike figure lpl-network {out} --out network.png`")
-
-
-@click.command(cls=Command)
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="write all numbers to this file, too")
-@force_option
-def summary(files: tuple[Path, ...], json_file: Path | None, force: bool) -> None:
-    """Analyses of the paper's Fig. 5 for the networks in FILE...: rates, weights, selectivity, decoding, and more."""
-    from spiking.run_file import read_networks
-
-    check_outputs(json_file, inputs=files, force=force)
-    found = _print_summary([record for path in files for record in read_networks(path)])
-    if json_file is not None:
-        write_json(json_file, [values.to_json() for values in found])
-
-
-def _print_summary(records: list[NetworkRecord]) -> list[NetworkSummary]:
-    from spiking.analysis import analyse
-    from spiking.recording import distinguished
-
-    named = distinguished(records)
-    width = max(14, *(len(record.label) for record in named))
-    click.echo(
-        f"{'':{width}}  rates (Hz)     selectivity       R2 of the reconstruction,        mean weight of synapses,"
-    )
-    click.echo(f"{'':{width}}   exc    inh     P1     P2       by population                    by population")
-    summaries = []
-    for record in named:
-        found = analyse(record).summary
-        chosen = [found.preference[name].mean if name in found.preference else float("nan") for name in ("P1", "P2")]
-        click.echo(
-            f"{found.label:{width}} {found.exc_rate.mean:6.2f} {found.inh_rate.mean:6.2f}  "
-            + " ".join(f"{value:+.3f}" for value in chosen)
-            + "   "
-            + " ".join(f"{value:+.2f}" for value in found.r2)
-            + "    "
-            + " ".join(f"{value:.3f}" for value in found.existing_weights)
-        )
-        summaries.append(found)
-    return summaries
 
 
 @click.command(cls=Command)

@@ -46,6 +46,8 @@ class LayerReport:
     participation_ratio: float | None = None  # of all test images
     participation_ratio_batches: float | None = None  # the reference's: of 256 at a time, averaged
     mean_class_dim: float | None = None  # participation ratio of each class, averaged
+    few: float | None = None  # with few labels: accuracy, mean over several choices of them; `accuracy` is with all
+    few_deviation: float | None = None  # standard deviation over these choices
     metrics: dict[str, float | None] = field(default_factory=dict)  # see `ratenets.evaluation.metrics`
 
     @property
@@ -77,6 +79,8 @@ class Origin:
         fitted_to: images that the readouts are fitted to.
         tested_on: test images.
         settings: the run's configuration, nested.
+        protocol: paper or few-labels.
+        labels: of the readouts with few labels.
     """
 
     run: str
@@ -89,6 +93,8 @@ class Origin:
     fitted_to: int
     tested_on: int
     settings: dict[str, Any]
+    protocol: str = "paper"
+    labels: int = 0
 
     def __post_init__(self) -> None:
         if self.classes < 1:
@@ -115,7 +121,7 @@ class RunReport:
 
 def write_report(path: Path, report: RunReport) -> None:
     """Write a report, whole."""
-    head = {"kind": KIND, "format": FORMAT, "protocol": "paper", **dataclasses.asdict(report.origin)}
+    head = {"kind": KIND, "format": FORMAT, **dataclasses.asdict(report.origin)}
     write_json(path, {**head, "rows": [dataclasses.asdict(row) for row in report.rows]})
 
 
@@ -123,26 +129,33 @@ def read_reports(path: Path) -> list[RunReport]:
     """The report in a file, as the list of one that a figure takes.
 
     Raises:
-        UsageError: it is one of the readout with few labels.
+        UsageError: it is one of a readout with few labels that was written before figures could be made of it.
         RatespikeError: no such file, one of another kind or version, or damaged.
     """
     report = read_json(path, KIND, FORMAT, "ratespike deep readout --json", _report)
     if report is not None:
         return [report]
-    raise UsageError(f"{path}: holds readouts with few labels; make one with --protocol paper")
+    raise UsageError(f"{path}: says too little of its run; write it anew with `ratespike deep readout --json`")
 
 
 def _report(content: Mapping[str, Any]) -> RunReport | None:
-    """None: of another protocol."""
-    if content.get("protocol") != "paper":
+    """None: of few labels, before these files held what a figure needs."""
+    if "settings" not in content:
         return None
     names = {field.name for field in dataclasses.fields(Origin)}
     origin = from_mapping(Origin, {name: content[name] for name in content.keys() & names}, "origin")
-    rows = [from_mapping(LayerReport, row, f"row {number}") for number, row in enumerate(content["rows"], start=1)]
+    given = content["rows"] if origin.protocol == "paper" else map(_of_few, content["rows"])
+    rows = [from_mapping(LayerReport, row, f"row {number}") for number, row in enumerate(given, start=1)]
     names_of_rows = [row.name for row in rows if row.name != PIXELS]
     if not names_of_rows or len(set(names_of_rows)) < len(names_of_rows):
         raise ValueError("needs one row for each layer, and at least one")
     return RunReport(origin, tuple(rows))
+
+
+def _of_few(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of `ratenets.evaluation.layerwise` in the terms of the others; what it does not have is 0."""
+    same = ("name", "few", "few_deviation", "participation_ratio", "mean_activity")
+    return {**{name: row[name] for name in same}, "accuracy": row["all"], "top5": row["all"], "units": 0}
 
 
 def table(report: RunReport) -> str:

@@ -140,6 +140,16 @@ def test_a_run_that_holds_nothing_out_is_read_with_few_labels(command, tmp_path)
         "participation_ratio",
         "mean_activity",
     }
+    (report,) = read_reports(tmp_path / "a.json")
+    assert [(row.name, row.few, row.accuracy) for row in report.rows] == [
+        (row["name"], row["few"], row["all"]) for row in content["rows"]
+    ]
+    accuracy, *_ = layerwise([report]).axes
+    dotted = [line for line in accuracy.get_lines() if line.get_linestyle() == ":"]
+    assert any(np.allclose(line.get_ydata(), [100 * row["few"] for row in content["rows"][1:]]) for line in dotted)
+    legend = accuracy.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["all labels", "50 labels"]
     status, said, _ = command("digits", "--draws", "1", "--layers", "last", "--no-pixels", "--untrained")
     assert status == 0
     assert [line.split()[:2] for line in said.splitlines()[1:]] == [["layer", "2"]]

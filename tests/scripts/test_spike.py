@@ -1,17 +1,20 @@
 """`ratespike spike`: the network and the pairing protocol from the command line, what they refuse, and being killed."""
 
+import csv
 import json
 import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
+from ratespike.spike_summary import differing
 from spiking.compilers import trouble
 from spiking.run_file import read_configs, read_networks, read_pairings
 from tests.spiking.same_files import assert_same_file
@@ -42,15 +45,56 @@ def test_a_run_leaves_one_file_and_says_what_is_in_it(network, run):
     assert record.weight_time.tolist() == pytest.approx([0.0, 0.5, 1.0, 1.2])
     assert record.exc.time.size > 10
     assert np.abs(record.weights[-1] - record.weights[0]).max() > 1e-3
-    status, output, _ = run("spike", "summary", path, "--json", path.parent / "summary.json")
+    table = path.parent / "summary.csv"
+    status, output, _ = run("spike", "summary", path, "--json", path.parent / "summary.json", "--csv", table)
     assert status == 0
+    assert f"LPL: {path}, seed {config.seed}" in output.splitlines()
+    assert output.splitlines()[-1].startswith("all: lambda 1.0, phi 1.0, inhibition plastic, ")
     (values,) = json.loads((path.parent / "summary.json").read_text())
+    assert (values["file"], values["seed"], values["settings"]["eta"]) == (str(path), config.seed, config.eta)
+    assert {"seed", *values["settings"]} == {field.name for field in fields(config)}
+    (row,) = csv.DictReader(table.read_text().splitlines())
+    assert (row["file"], row["seed"], row["label"]) == (str(path), str(config.seed), "LPL")
+    assert float(row["exc_rate/mean"]) == values["exc_rate"]["mean"]
+    assert float(row["r2/0"]) == values["r2"][0]
+    assert float(row["settings/eta"]) == config.eta
+    table.unlink()
     assert values["label"] == "LPL"
     assert values["exc_rate"]["mean"] == pytest.approx(record.exc.time.size / 12 / 1.7)
     (path.parent / "summary.json").unlink()
     status, _, errors = run("figure", "lpl-network", path, "--out", path.parent / "network.png")
     assert status == 0, errors
     (path.parent / "network.png").unlink()
+
+
+def test_networks_are_told_apart_by_the_settings_in_which_they_differ():
+    assert differing([{"eta": 0.1, "phi": 1.0}, {"eta": 0.2, "phi": 1.0}]) == ["eta"]
+    assert differing([{"eta": 0.1}]) == []
+
+
+def test_ones_own_populations_keep_their_names(tmp_path, run):
+    """Five of a user's are not the paper's, and three are no 'nan nan'."""
+    for number in (5, 3):
+        rates = tmp_path / f"rates{number}.npz"
+        names = [f"odour {k}" for k in range(number)]
+        np.savez(rates, rates=np.full((number, 40), 20.0), interval=0.1, names=names)
+        out = tmp_path / f"{number}.h5"
+        eager = ("--backend", "torch", "--codegen", "eager")
+        status, output, errors = run("spike", "network", *RUN, *eager, "--rates", rates, "--out", out)
+        assert status == 0, errors
+        assert f"{number} populations, 40 samples of 0.1 s, 4 s in all" in errors
+        assert "transpose" not in errors
+        assert "R2 odour 2" in output
+        assert "P1ctl" not in output
+        assert "selectivity" not in output
+        (record,) = read_networks(out)
+        assert record.names == tuple(names)
+    np.save(tmp_path / "swapped.npy", np.full((40, 3), 20.0))
+    _, _, errors = run(
+        "spike", "network", *RUN, *eager, "--rates", tmp_path / "swapped.npy", "--out", tmp_path / "s.h5"
+    )
+    assert "40 populations, 3 samples" in errors
+    assert "transpose" in errors
 
 
 def stop_after_the_first_piece(arguments, path, number):

@@ -92,8 +92,8 @@ def test_a_damaged_file_is_one_line(case, tmp_path):
 
 
 def test_readouts_with_few_labels_are_another_thing(tmp_path):
-    edited(lambda values: values.update(protocol="few-labels"))(tmp_path / "a.json")
-    with pytest.raises(UsageError, match="few labels; make one with --protocol paper"):
+    edited(lambda values: (values.update(protocol="few-labels"), values.pop("settings")))(tmp_path / "a.json")
+    with pytest.raises(UsageError, match="says too little of its run; write it anew"):
         read_reports(tmp_path / "a.json")
 
 
