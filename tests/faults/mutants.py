@@ -171,7 +171,7 @@ class Worker:
         self.process.start()
         other.close()
         self._clean()
-        if not self.pipe.poll(120):
+        if not self.pipe.poll(600):
             raise RuntimeError(f"{self.name}: the good file was not read in time")
         path, fault = self.pipe.recv()
         if fault:

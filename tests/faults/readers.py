@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tests.faults import results
+
 Maker = Callable[[Path], Path]
 Reader = Callable[[Path], object]
 
@@ -21,22 +23,6 @@ class Case(NamedTuple):
 
     make: Maker
     read: Reader
-
-
-def _figure(name: str) -> Reader:
-    """The figure of a file, drawn."""
-
-    def read(path: Path) -> object:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-        from ratespike.figure import FIGURES, _function
-
-        recipe = FIGURES[name]
-        figure = _function(recipe.drawer)(_function(recipe.reader)(path))
-        FigureCanvasAgg(figure).draw()
-        return figure
-
-    return read
 
 
 # --- spiking ----------------------------------------------------------------------------------------------------------
@@ -272,95 +258,6 @@ def _read_weights(path: Path) -> object:
     return import_weights(path, path.parent / "net.h5", path.parent / "out.h5")
 
 
-# --- results ----------------------------------------------------------------------------------------------------------
-def _make_report(folder: Path) -> Path:
-    from ratenets.evaluation.report import write_report
-    from tests.ratenets.evaluation.test_report import REPORT
-
-    write_report(folder / "readout.json", REPORT)
-    return folder / "readout.json"
-
-
-def _make_toy(folder: Path) -> Path:
-    from ratenets.toy import rule_curves
-    from ratenets.toy.results import ToyResult, write_result
-    from tests.ratenets.toy.test_results import CURVES
-
-    write_result(folder / "toy.json", ToyResult("rule", CURVES, 0, rule_curves.run(CURVES)))
-    return folder / "toy.json"
-
-
-def _make_butd(folder: Path) -> Path:
-    from ratenets.butd.results import write_results
-    from tests.ratenets.butd.made_results import made
-
-    write_results(folder / "results.json", [made(0), made(1)])
-    return folder / "results.json"
-
-
-def _read_butd(path: Path) -> object:
-    from ratenets.butd.results import read_results
-    from ratenets.butd.summary import table
-
-    return table(read_results(path)), _figure("butd")(path)
-
-
-def _make_hebbian(folder: Path) -> Path:
-    from ratenets.hebbian.results import write_results
-    from tests.ratenets.hebbian.made_local import made
-
-    write_results(folder / "results.json", [made(0), made(1)])
-    return folder / "results.json"
-
-
-def _read_hebbian(path: Path) -> object:
-    from ratenets.hebbian.results import read_results
-    from ratenets.hebbian.table import table
-
-    return table(read_results(path)), _figure("local-rules")(path)
-
-
-def _make_pictures(folder: Path) -> Path:
-    from ratenets.hebbian.pictures import write_pictures
-    from tests.ratenets.hebbian.made_local import pictures
-
-    write_pictures(folder / "pictures.npz", pictures((6, 5)))
-    return folder / "pictures.npz"
-
-
-def _read_pictures(path: Path) -> object:
-    return _figure("local-rules-weights")(path), _figure("local-rules-examples")(path)
-
-
-def _make_ladder(folder: Path) -> Path:
-    from ratenets.lpl.ladder_results import write_result
-    from tests.scripts.test_ladder import RESULT
-
-    write_result(folder / "ladder.json", RESULT)
-    return folder / "ladder.json"
-
-
-def _make_swap(folder: Path) -> Path:
-    from ratenets.lpl.swap import Course
-    from ratenets.lpl.swap_config import SwapConfig
-    from ratenets.lpl.swap_results import SwapResult, write_result
-
-    course = Course(np.arange(4), np.ones((3, 4)), np.ones((3, 4)))
-    write_result(folder / "swap.json", SwapResult("run", "digits", SwapConfig(), course))
-    return folder / "swap.json"
-
-
-def _make_comparison(folder: Path) -> Path:
-    from bridge.levels import LevelsConfig, compare_levels, paper_layer
-    from bridge.levels.learning import learn_both
-    from bridge.levels.parts import parts_of
-    from bridge.levels.results import results_of, write_results
-
-    ladder = compare_levels(paper_layer(duration=2.0, units=4, population=8), LevelsConfig(realisations=2, shuffles=2))
-    write_results(folder / "comparison.json", results_of(ladder, None, learn_both(ladder), parts_of(ladder)))
-    return folder / "comparison.json"
-
-
 # --- settings, checkpoints --------------------------------------------------------------------------------------------
 def _make_config(folder: Path) -> Path:
     from foundation.config import dumps
@@ -521,11 +418,11 @@ def _read_shapes3d(path: Path) -> object:
 READERS: dict[str, Case] = {
     "network": Case(_make_network, _read_network),
     "run": Case(_make_run, _read_run),
-    "run, figure": Case(_make_run, _figure("lpl-network")),
+    "run, figure": Case(_make_run, results.figure("lpl-network")),
     "run folder, run.toml": Case(_make_run_folder("run.toml"), _read_run_folder),
     "run folder, state": Case(_make_run_folder("state.npz"), _read_run_folder),
     "run folder, piece": Case(_make_run_folder("pieces/0.npz"), _read_run_folder),
-    "stdp, figure": Case(_make_pairings, _figure("stdp")),
+    "stdp, figure": Case(_make_pairings, results.figure("stdp")),
     "rates.npz": Case(_make_rates("rates.npz"), _read_rates),
     "rates.npy": Case(_make_rates("rates.npy"), _read_rates),
     "NIR": Case(_make_nir, _read_nir),
@@ -538,14 +435,14 @@ READERS: dict[str, Case] = {
     "Auryn rates": Case(_make_auryn("a.dat"), _read_auryn),
     "weights.h5": Case(_make_weights("weights.h5"), _read_weights),
     "weights.npz": Case(_make_weights("weights.npz"), _read_weights),
-    "readout, figure": Case(_make_report, _figure("layerwise")),
-    "toy, figure": Case(_make_toy, _figure("toy")),
-    "butd, figure": Case(_make_butd, _read_butd),
-    "hebbian, figure": Case(_make_hebbian, _read_hebbian),
-    "pictures, figure": Case(_make_pictures, _read_pictures),
-    "ladder, figure": Case(_make_ladder, _figure("ladder")),
-    "swap, figure": Case(_make_swap, _figure("swap")),
-    "comparison, figure": Case(_make_comparison, _figure("plasticity")),
+    "readout, figure": Case(results.make_report, results.figure("layerwise")),
+    "toy, figure": Case(results.make_toy, results.figure("toy")),
+    "butd, figure": Case(results.make_butd, results.read_butd),
+    "hebbian, figure": Case(results.make_hebbian, results.read_hebbian),
+    "pictures, figure": Case(results.make_pictures, results.read_pictures),
+    "ladder, figure": Case(results.make_ladder, results.figure("ladder")),
+    "swap, figure": Case(results.make_swap, results.figure("swap")),
+    "comparison, figure": Case(results.make_comparison, results.figure("plasticity")),
     "config.toml": Case(_make_config, _read_config),
     "reference's config": Case(_make_reference_config, _read_reference_config),
     "checkpoint of ours": Case(_make_own_checkpoint, _read_own_checkpoint),
