@@ -236,7 +236,7 @@ def _plain(value: Any) -> Any:
 # --- the scenarios ----------------------------------------------------------------------------------------------------
 LPL = "deep lpl --data digits --hidden 8,8 --batch-size 500 --epochs 3 --checkpoint-every 2 --out {out}/run"
 NETWORK = (
-    "spike network --backend torch --codegen eager --duration 1.5 --priming 0.5 --exc 4 --inh 2 --population 3 "
+    "spike network --backend torch --duration 1.5 --priming 0.5 --exc 4 --inh 2 --population 3 "
     "--networks 2 --keep-spikes 1.0 --weights-every 0.5 --rate-bin 0.5 --out {out}/n.h5"
 )
 HEBBIAN = "deep hebbian --data digits --hidden 8 --activation relu --epochs 2"
