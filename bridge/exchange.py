@@ -20,8 +20,9 @@ from bridge.files.events import times_of
 from bridge.files.script import script_files, write_script
 from bridge.files.weights import read_weights, write_weights
 from foundation.errors import UsageError
-from foundation.files import claim_folder, is_part, whole_folder, write_text
+from foundation.files import claim_folder, is_part, private_folder, whole_folder, write_text
 from foundation.hdf5_kinds import has_node
+from foundation.locks import LOCK
 from spiking import network_file
 from spiking.brian.integrate_and_fire import check_size, gate_places
 from spiking.integrate_and_fire import INPUT, IFLayer, IFNetwork, MaxPool
@@ -31,8 +32,9 @@ from spiking.stimuli import SpikeEvents
 from spiking.synapses import Array, Conv, Dense, Gain, Map, Synapses, explicit
 
 MOST_WORD = 100  # letters
-OURS = ("README.txt", "nodes.h5", "node_types.csv", "edges.h5", "edge_types.csv", "spikes.h5")
-MARKER = OURS[0]
+SONATA = ("nodes.h5", "node_types.csv", "edges.h5", "edge_types.csv", "spikes.h5")
+LISTED = "    "  # before the name of a file
+MARKER = "README.txt"
 """In a folder that was exported: what is in it."""
 
 
@@ -191,26 +193,56 @@ def check_folder(out: Path, *, new: bool) -> None:
 
     Args:
         out: the folder.
-        new: whether an earlier export there is an error, too; it is replaced otherwise.
+        new: whether an earlier export there is an error, too; its files are replaced otherwise.
 
     Raises:
-        UsageError: it is something else, or holds files of others.
+        UsageError: it is something else, or holds files that no export wrote.
     """
     claim_folder(out, MARKER, new=new)
-    if (out / MARKER).is_file() and "written by ratespike" not in (out / MARKER).read_text(errors="replace"):
+    if not (out / MARKER).is_file():
+        return
+    if "written by ratespike" not in (out / MARKER).read_text(encoding="utf-8", errors="replace"):
         raise UsageError(f"{out}: holds a {MARKER} that is not ours; choose another --out")
-    for file in sorted(out.iterdir()) if out.is_dir() else ():
-        if file.name not in OURS and file.suffix not in (".wmat", ".ras") and not is_part(file):
+    known = {MARKER, *_listed(out)}
+    for file in sorted(out.iterdir()):
+        if file.name not in known and not is_part(file):
             raise UsageError(f"{out}: holds {file.name}, which no export wrote; choose another --out")
+
+
+def _listed(out: Path) -> set[str]:
+    """The files that the marker of an export names; those of earlier versions always had the same."""
+    lines = (out / MARKER).read_text(encoding="utf-8", errors="replace").splitlines()
+    return {line.removeprefix(LISTED) for line in lines if line.startswith(LISTED)} or set(SONATA)
 
 
 @contextmanager
 def _folder(out: Path, text: str) -> Iterator[Path]:
-    """A folder to fill, whole or not at all; `text` says what is in it."""
+    """A folder to fill, whole or not at all; `text` says what is in it.
+
+    In a folder that exists, files are moved into their places one by one. Its marker names at any time all that may be
+    there, so that what a kill left is known for ours.
+    """
+
+    def mark(folder: Path, names: set[str]) -> None:
+        write_text(folder / MARKER, "\n".join([text, *(f"{LISTED}{name}" for name in sorted(names)), ""]))
+
     check_folder(out, new=False)
-    with whole_folder(out) as folder:
+    if not out.exists():
+        with whole_folder(out) as folder:
+            yield folder
+            mark(folder, {file.name for file in folder.iterdir()})
+        return
+    with private_folder(out / "export") as folder:
         yield folder
-        write_text(folder / MARKER, f"{text}\n")
+        files = [file for file in sorted(folder.iterdir()) if file.name != LOCK]
+        names = {file.name for file in files}
+        before = _listed(out) if (out / MARKER).is_file() else set()
+        mark(out, names | before)
+        for file in files:
+            file.replace(out / file.name)
+        for name in before - names:
+            (out / name).unlink(missing_ok=True)
+        mark(out, names)
 
 
 def _sonata(projections: Mapping[str, tuple[str, str, Edges]], sizes: Mapping[str, int], out: Path) -> None:

@@ -19,9 +19,18 @@ class UsageError(RatespikeError):
 
 
 class StoppedError(RatespikeError):
-    """A run was asked to stop (Ctrl-C, SIGTERM) and can be resumed; the message says how."""
+    """A run was asked to stop (Ctrl-C, SIGTERM) and can be resumed; the message says how.
+
+    Args:
+        message: what it says.
+        begun: whether there is anything to go on with.
+    """
 
     exit_status = 130
+
+    def __init__(self, message: str, *, begun: bool = True) -> None:
+        super().__init__(message)
+        self.begun = begun
 
 
 class Notice(Warning):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -13,10 +14,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from foundation.errors import RatespikeError, UsageError
-from foundation.locks import LOCK, take
+from foundation.locks import LOCK, Lock, take
 
 PART = ".part"
-"""The ending of what is being written, and of nothing else that begins with a dot."""
+"""The ending of a folder in which something is being written."""
 ABANDONED = 600.0
 """Seconds after its last byte from which on a file that knows no lock is given up; live writers write more often."""
 
@@ -51,7 +52,7 @@ def private_folder(path: Path) -> Iterator[Path]:
     What killed processes left of such folders for the same path is removed first: nobody holds their locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path.parent.glob(f".{glob.escape(path.stem)}-*{PART}*"))
+    _sweep(file for file in path.parent.glob(f".{glob.escape(path.stem)}-*") if is_part(file))
     lock = None
     while lock is None:
         folder = Path(tempfile.mkdtemp(prefix=f".{path.stem}-", suffix=PART, dir=path.parent))
@@ -60,19 +61,30 @@ def private_folder(path: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder, lock)
+
+
+def _remove(folder: Path, lock: Lock) -> None:
+    """Remove a folder whose lock is held; the lock's file last, for some file systems keep what is open."""
+    try:
+        for file in folder.iterdir():
+            if file.name != LOCK:
+                shutil.rmtree(file) if file.is_dir() and not file.is_symlink() else file.unlink(missing_ok=True)
+    except OSError:  # what cannot be removed is left to the next sweep
+        pass
+    finally:
         lock.release()
+    with suppress(OSError):
+        folder.rmdir()
 
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield a folder to fill; on success it becomes `path` in one step, in the place of what was there before."""
+    """Yield a folder to fill; on success it becomes `path`, where nothing is yet, in one step."""
     with private_folder(path) as private:
         new = private / path.name
         new.mkdir()
         yield new
-        if path.exists():
-            path.replace(private / f"{path.name}.old")
         new.replace(path)
         _sync(path.parent)
 
@@ -115,7 +127,7 @@ def check_target(path: Path, *others: Path, new: bool = False) -> None:
     if path.exists() and not path.is_file():
         raise UsageError(f"{path}: is not a plain file; name one")
     for other in others:
-        if path.resolve() == other.resolve():
+        if path.resolve() == other.resolve() or (path.exists() and other.exists() and path.samefile(other)):
             raise UsageError(f"{path}: would overwrite what is read from, or written to, the same file; name another")
     if new and (path.exists() or path.is_symlink()):
         raise UsageError(f"{path}: exists; name another file, or overwrite it with --force")
@@ -180,12 +192,14 @@ def _sweep(parts: Iterable[Path], *, alone: bool = False) -> None:
             if not part.is_dir():
                 if alone or old:
                     part.unlink()
-            elif (lock := take(part)) is not None:
-                if lock.certain or old:
-                    shutil.rmtree(part)
-                lock.release()
+            elif (part / LOCK).exists() or not any(part.iterdir()):  # nobody else's folder of such a name
+                lock = take(part)
+                if lock is not None and (lock.certain or old):
+                    _remove(part, lock)
+                elif lock is not None:
+                    lock.release()
 
 
 def is_part(file: Path) -> bool:
     """Whether a writer of ours left it, killed in between."""
-    return file.name.startswith(".") and PART in file.suffixes
+    return re.fullmatch(r"\..+-\w+\.part(\.\w+)?", file.name) is not None

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
-from foundation.errors import RatespikeError
+from foundation.errors import Notice, RatespikeError
 
 LOCK = ".lock"
 """The locked file in a folder; it is removed when the work is done, and means nothing when nobody holds it."""
 
+AT_WORK = "another process is at work there; wait for its end, or choose another --out"
 _held: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
 """The folders that this process works in, in this context."""
 
@@ -42,7 +44,7 @@ def take(folder: Path) -> Lock | None:
     """
     path = folder / LOCK
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
         try:
             certain = _lock(handle)
         except BlockingIOError:
@@ -69,7 +71,10 @@ def locked(folder: Path | None) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = take(folder)
     if lock is None:
-        raise RatespikeError(f"{folder}: another process is at work there; wait for its end, or choose another --out")
+        raise RatespikeError(f"{folder}: {AT_WORK}")
+    if not lock.certain:
+        text = f"{folder}: its file system knows no locks; nothing keeps a second process from working there"
+        warnings.warn(text, Notice, stacklevel=3)
     token = _held.set(_held.get() | {place})
     try:
         yield
@@ -81,14 +86,14 @@ def locked(folder: Path | None) -> Iterator[None]:
                 folder.rmdir()
 
 
-def in_use(folder: Path) -> bool:
-    """Whether another process is at work in a folder."""
+def check_free(folder: Path) -> None:
+    """Make sure that no other process is at work in a folder. Raises `RatespikeError`."""
     if not (folder / LOCK).exists() or folder.absolute() in _held.get():
-        return False
+        return
     lock = take(folder)
-    if lock is not None:
-        lock.release()
-    return lock is None
+    if lock is None:
+        raise RatespikeError(f"{folder}: {AT_WORK}")
+    lock.release()
 
 
 def _lock(handle: int) -> bool:

@@ -89,6 +89,7 @@ def _train(
     if rank() > 0:
         folder = None  # the first process writes for all
     if folder is not None:
+        state.settings = run_folder.settings_of(folder)  # read once: what is edited later is not what it learns by
         _begin(folder, learner, state)
     saved = time.monotonic()
     done = state.epoch * learner.steps_per_epoch + state.index
@@ -116,7 +117,7 @@ def _train(
             means = {**_means(state), **{name: float(value) for name, value in measured.items()}}
             seconds = round(time.perf_counter() - started, 3)
             line = {"epoch": state.epoch + 1, **means, "seconds": seconds}
-            state = State(state.epoch + 1, metrics=[*state.metrics, line])
+            state = State(state.epoch + 1, metrics=[*state.metrics, line], settings=state.settings)
             if folder is not None:
                 run_folder.append_metrics(folder / METRICS, line)
                 for name, value in means.items():

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.metadata import version
@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from foundation import config as configs
 from foundation.errors import Notice, RatespikeError, UsageError
 from foundation.files import claim_folder, sweep, write_bytes, write_text
-from foundation.json_files import parse_json
-from foundation.locks import in_use, locked
+from foundation.json_files import DAMAGE, parse_json
+from foundation.locks import check_free, locked
 from foundation.text import one_line
 from ratenets.checkpoint_check import check_checkpoint
 
@@ -53,6 +53,7 @@ class State:
     index: int = 0  # steps done in this epoch
     sums: dict[str, Tensor] | None = None
     metrics: list[dict[str, Any]] = field(default_factory=list)  # the lines of the epochs that are done
+    settings: dict[str, Any] | None = None  # what the run began with, as TOML has it
 
 
 def open_run(
@@ -78,9 +79,10 @@ def open_run(
         RatespikeError: another process is at work there, or the checkpoint to go on from is damaged.
     """
     claim_folder(folder, CONFIG)
-    if in_use(folder):
-        raise RatespikeError(f"{folder}: another process is at work there; wait for its end, or choose another --out")
+    check_free(folder)
     path = folder / CONFIG
+    if path.is_file() and force:
+        _check_run(folder)
     if path.is_file() and not force:
         if not resume:
             raise UsageError(
@@ -93,9 +95,13 @@ def open_run(
             why = "; its learning rates depend on its length" if changed == ["run.epochs"] else ""
             raise UsageError(f"{folder}: is a run of another configuration, it differs in {', '.join(changed)}{why}")
         epochs: int = vars(config)["run"].epochs
-        done = _read(folder)["epoch"] if (folder / CHECKPOINT).is_file() else 0
-        if done > epochs:
+        content: dict[str, Any] = _read(folder) if (folder / CHECKPOINT).is_file() else {"epoch": 0}
+        if (done := content["epoch"]) > epochs:
             raise UsageError(f"{folder}: has {done} epochs done already, more than the {epochs} asked for")
+        planned = (content.get("settings") or {}).get("run", {}).get("epochs", epochs)
+        if not extendable and planned != epochs:  # edited in config.toml
+            text = f"was planned for {planned} epochs, not {epochs}; its learning rates depend on its length"
+            raise UsageError(f"{folder}: {text}")
     elif resume and not path.is_file():
         raise UsageError(f"{folder}: no run to resume, there is no {CONFIG}")
     if write:
@@ -104,6 +110,29 @@ def open_run(
         if force:
             remove_run(folder)
         write_text(path, configs.dumps(config))
+
+
+def _check_run(folder: Path) -> None:
+    """Make sure that a config is a run's, before the run is removed: other programs have a config.toml, too."""
+    run = configs.parse(configs.read_text(folder / CONFIG), str(folder / CONFIG)).get("run")
+    if not isinstance(run, dict) or not {"epochs", "seed"} <= run.keys():
+        raise UsageError(f"{folder}: its {CONFIG} is not that of a run; choose another --out")
+
+
+def replace_runs(folders: Iterable[Path]) -> None:
+    """Remove the runs in some folders, those that are there, before others take their place.
+
+    Raises:
+        UsageError: a folder has a config that is not a run's; nothing is removed then.
+        RatespikeError: another process is at work in one.
+    """
+    there = [folder for folder in folders if (folder / CONFIG).is_file()]
+    for folder in there:
+        _check_run(folder)
+        check_free(folder)
+    for folder in there:
+        with locked(folder):
+            remove_run(folder)
 
 
 def remove_run(folder: Path) -> None:
@@ -155,7 +184,8 @@ def adam_state(folder: Path, network: nn.Module) -> dict[int, Any] | None:
     Raises:
         RatespikeError: no checkpoint, or a broken one.
     """
-    known = _read(folder)["optimizer"].get("state", {})
+    known = _read(folder)["optimizer"].get("state")
+    known = known if isinstance(known, dict) else {}
     state = {number: known.get(number, {}) for number, _ in enumerate(network.parameters())}
     fits = all(
         isinstance(each, dict) and isinstance(each.get("exp_avg"), Tensor) and each["exp_avg"].shape == parameter.shape
@@ -177,7 +207,7 @@ def save(folder: Path, learner: Learner, state: State) -> None:
         "index": state.index,
         "sums": state.sums,
         "metrics": state.metrics,
-        "settings": _settings(folder),
+        "settings": state.settings,
         "network": learner.network.state_dict(),
         "optimizer": learner.optimizer.state_dict(),
     }
@@ -198,11 +228,14 @@ def copy_run(folder: Path, out: Path, weights: Mapping[str, Tensor], *, force: b
     """
     content = _read(folder)
     text = configs.read_text(folder / CONFIG)
+    if out.resolve() == folder.resolve():
+        raise UsageError(f"{out}: is the run itself; choose another --out")
     claim_folder(out, CONFIG)
     with locked(out):
         if (out / CONFIG).is_file():
             if not force:
                 raise UsageError(f"{out}: holds a run already; replace it with --force, or choose another --out")
+            _check_run(out)
             remove_run(out)
         write_text(out / CONFIG, text)
         _write(out, {**content, "network": {**content["network"], **weights}, "metrics": []})
@@ -223,14 +256,14 @@ def _read(folder: Path) -> dict[str, Any]:
         warnings.warn(f"{path}: has no digest yet; whether it is damaged cannot be told", Notice, stacklevel=2)
     elif digest != _digest(content):
         raise RatespikeError(f"{path}: damaged, its digest is not that of its content; take a copy, or train anew")
-    if changed := _changed(content, _settings(folder)):
+    if changed := _changed(content, settings_of(folder)):
         raise UsageError(
             f"{folder / CONFIG}: was changed in {', '.join(changed)} since {CHECKPOINT} was written; put it back"
         )
     return content
 
 
-def _settings(folder: Path) -> dict[str, Any] | None:
+def settings_of(folder: Path) -> dict[str, Any] | None:
     """What a run's config says; None: it has none."""
     path = folder / CONFIG
     return configs.parse(configs.read_text(path), str(path)) if path.is_file() else None
@@ -286,7 +319,7 @@ def _load(folder: Path) -> dict[str, Any]:
         if content["format"] != FORMAT or not content.keys() >= KEYS.keys():
             form = one_line(content["format"], 20)
             raise RatespikeError(f"{path}: not a checkpoint of this version of ratespike (format {form})")
-        if not all(isinstance(content[key], kind) for key, kind in KEYS.items()):
+        if not _well_formed(content):
             raise RatespikeError(f"{path}: damaged: {', '.join(KEYS)} are not what they should be")
     except RatespikeError:
         raise
@@ -295,10 +328,24 @@ def _load(folder: Path) -> dict[str, Any]:
     return content
 
 
+def _well_formed(content: Mapping[str, Any]) -> bool:
+    """Whether all parts of a checkpoint are of the types that they should have."""
+    if not all(isinstance(content[key], kind) for key, kind in KEYS.items()):
+        return False
+    sums, metrics = content["sums"] or {}, content.get("metrics", [])
+    return (
+        all(isinstance(value, Tensor) for value in sums.values())
+        and all(isinstance(name, str) for name in content["network"])
+        and isinstance(content.get("settings", {}), dict | None)
+        and isinstance(metrics, list)
+        and all(isinstance(line, dict) for line in metrics)
+    )
+
+
 def _put(folder: Path, network: nn.Module, weights: Any) -> None:
     try:
         network.load_state_dict(weights)
-    except (RuntimeError, TypeError):
+    except (RuntimeError, *DAMAGE):
         raise RatespikeError(f"{folder / CHECKPOINT}: is of another network than the one described here") from None
 
 
@@ -308,7 +355,7 @@ def load(folder: Path, learner: Learner, device: torch.device) -> State:
     _put(folder, learner.network, content["network"])
     try:
         learner.optimizer.load_state_dict(content["optimizer"])
-    except (ValueError, KeyError):
+    except (RuntimeError, *DAMAGE):
         raise RatespikeError(f"{folder / CHECKPOINT}: its optimiser state is of another network") from None
     state = State(content["epoch"], content["index"], content["sums"], _metrics(folder, content))
     if state.sums is not None:

@@ -14,7 +14,7 @@ from foundation.files import claim_folder, write_text
 
 from .commands import Command
 from .options import build_config, config_options, flag_values, root_option
-from .outputs import force_option
+from .outputs import check_folder, force_option
 
 if TYPE_CHECKING:
     from bridge.levels import Layer
@@ -90,6 +90,7 @@ def compare(
 
     config = build_config(LevelsConfig(), None, flag_values(LevelsConfig, flags))
     claim_folder(out, MARKER, new=not force)
+    check_folder(out, rates, network, weights, force=force)
     _check(stimulus, rates, network, seconds, units)
     if stimulus == "paper":
         made = paper_layer(duration=seconds, dt=config.dt, units=units, seed=config.seed)

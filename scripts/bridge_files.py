@@ -11,7 +11,7 @@ from foundation.errors import RatespikeError, UsageError
 
 from .commands import Command
 from .options import device_option, root_option
-from .outputs import check_outputs, force_option
+from .outputs import check_folder, check_outputs, force_option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,6 +52,7 @@ def export_command(file: Path, form: str, dt: float, steps: int, root: Path | No
     if files:
         check_outputs(*files, inputs=[file], force=force)
     else:
+        check_folder(out, file, force=force)
         exchange.check_folder(out, new=not force)
     kind = kind_of(file)
     if not kind:
@@ -135,6 +136,7 @@ def import_command(
         raise UsageError(f"INPUT: one file at a time, got {len(files)}; only Auryn's rates come in several")
     file = files[0]
     if into is not None:
+        check_folder(out, file, into, force=force)
         _into(file, into, out, root, device, force)
         return
     check_outputs(out, inputs=[*files, network, edge_types], force=force)

@@ -14,7 +14,7 @@ from ratenets.butd.config import PRESETS, ButdConfig, for_data, preset
 
 from .commands import Command
 from .options import build_config, config_options, flag_values, root_option
-from .outputs import check_either, check_outputs, force_option
+from .outputs import check_either, check_folder, check_outputs, force_option
 
 
 @click.command(cls=Command)
@@ -60,7 +60,7 @@ def command(
     from ratenets.butd.summary import table
     from ratenets.butd.training import check_processes, initial_network, open_butd, train_butd, weights_path
     from ratenets.distributed import process_group, rank
-    from ratenets.run_folder import CHECKPOINT, CONFIG
+    from ratenets.run_folder import CHECKPOINT, CONFIG, replace_runs
 
     check_either(resume, force)
     given = flag_values(ButdConfig, flags)
@@ -70,14 +70,18 @@ def command(
         first = rank() == 0
         config = replace(config, run=replace(config.run, device=str(device)))
         check_processes(config)
-        check_target(out / RESULTS)
+        check_folder(out, file, config.initial_weights, force=force)
         runs = _runs(config, out, seeds, force)
+        own = seeds == 1 or any(folder.exists() for folder in runs)  # results.json of others is not ours
+        check_target(out / RESULTS, new=not (own or force or resume))
         for folder, each in runs.items():  # before minutes of loading
             open_butd(folder, each, resume=resume and (folder / CONFIG).is_file(), write=False, force=force)
         material = load_task_images(config, root)
         if config.initial_weights and not resume and first:
             start = initial_network(replace(config, initial_weights=""), material)
             click.echo(load_weights(weights_path(config), start))
+        if force and first:
+            replace_runs(runs)
         for folder, each in runs.items():
             label = f"{each.name} on {each.data}" + f", seed {each.run.seed}" * (seeds > 1)
             going_on = resume and (folder / CONFIG).is_file()

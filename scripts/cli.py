@@ -99,7 +99,8 @@ def _run() -> None:
         name = context.command_path if context is not None else "ratespike"
         _fail(f"{error.format_message()} See `{name} --help`.", error.exit_code, name)
     except StoppedError as error:
-        _fail(f"{error}: `{_again()}`", error.exit_status)
+        several = int(os.environ.get("WORLD_SIZE", "1")) > 1  # torchrun has a command line of its own
+        _fail(str(error) if several else f"{error}: `{_again(error.begun)}`", error.exit_status)
     except RatespikeError as error:
         _fail(in_options(str(error), _command(sys.argv[1:])), error.exit_status)
     except MemoryError as error:
@@ -149,8 +150,10 @@ def in_options(message: str, command: click.Command) -> str:
     return re.sub(r"(?<![\w/.\-'\"])[a-z]+(?:_[a-z0-9]+)+(?![\w/.'\":])", shown, message)
 
 
-def _again() -> str:
-    """The command line that goes on with what was stopped."""
+def _again(begun: bool) -> str:
+    """The command line that goes on with what was stopped, or begins it."""
+    if not begun:
+        return shlex.join(["ratespike", *sys.argv[1:]])
     words = [word for word in sys.argv[1:] if word != "--force"]
     options = [name for option in _command(words).params for name in option.opts]
     if "--resume" in options and not {*RESUMING} & {*words}:

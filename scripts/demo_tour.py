@@ -34,7 +34,7 @@ from ratenets.lpl.encoders import Encoder, EncoderConfig
 from ratenets.lpl.sources import prepare
 from ratenets.lpl.training import build_encoder, train_lpl
 from ratenets.run_config import RunConfig
-from ratenets.run_folder import CONFIG
+from ratenets.run_folder import CONFIG, replace_runs
 from ratenets.sequences.augmentation import image_sequence
 from spiking.integrate_and_fire import IFNetwork, IFResult
 
@@ -131,11 +131,13 @@ def check_demo(out: Path, config: DemoConfig, *, force: bool) -> None:
 def take(config: DemoConfig, out: Path, *, force: bool = False) -> Tour:
     """Do everything; training runs are kept in `out` and resumed, or with `force` replaced."""
     write_text(out / MARKER, configs.dumps(config))
+    if force:
+        replace_runs(path.parent for path in out.glob(f"runs/*/{CONFIG}"))
     started = time.perf_counter()
     click.echo("1/4  training on digits, two views of each at a time", err=True)
     images = load_images("digits")
     seeds = range(config.seed, config.seed + config.seeds)
-    trained = [_train(config, seed, images, out, force) for seed in seeds]
+    trained = [_train(config, seed, images, out) for seed in seeds]
     click.echo("2/4  linear readout of every layer", err=True)
     readouts: dict[str, list[list[LayerReadout]]] = {name: [] for name in CONDITIONS}
     pairs = [(n, seed, networks[n]) for seed, (networks, _) in zip(seeds, trained, strict=True) for n in CONDITIONS]
@@ -152,14 +154,14 @@ def take(config: DemoConfig, out: Path, *, force: bool = False) -> Tour:
 
 
 def _train(
-    config: DemoConfig, seed: int, images: ImageSet, out: Path, force: bool
+    config: DemoConfig, seed: int, images: ImageSet, out: Path
 ) -> tuple[dict[str, Encoder], list[dict[str, Any]]]:
     networks, histories = {}, {}
     for name, pull in (("LPL", 1.0), ("predictive off", 0.0)):
         folder = out / "runs" / f"{name.replace(' ', '-').lower()}-{seed}"
         run = config.network(seed, pull)
-        resume, label = (folder / CONFIG).is_file() and not force, f"{name}, seed {seed}"
-        networks[name], histories[name] = train_lpl(run, images, folder, resume=resume, force=force, label=label)
+        resume, label = (folder / CONFIG).is_file(), f"{name}, seed {seed}"
+        networks[name], histories[name] = train_lpl(run, images, folder, resume=resume, label=label)
     networks["untrained"] = build_encoder(config.network(seed), images.image_shape)
     return networks, histories["LPL"]
 

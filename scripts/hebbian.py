@@ -13,7 +13,7 @@ from ratenets.hebbian.experiments import EXPERIMENTS, conditions
 
 from .commands import Command
 from .options import config_options, flag_values, root_option
-from .outputs import check_either, force_option
+from .outputs import check_either, check_folder, force_option
 
 LIST = "\n\n".join(f"\b\n{name}: {each.text}" for name, each in EXPERIMENTS.items())
 
@@ -49,6 +49,7 @@ def command(
     local-rules-examples. What was stopped goes on with --resume.
     """
     check_either(resume, force)
+    check_folder(out, file, force=force)
     given = flag_values(HebbianConfig, flags)
     if experiment is None:
         if rules or seeds is not None:

@@ -114,6 +114,8 @@ def _run_experiment(
     for config in planned.values():  # all are read before any is learned from
         if _kind(config) not in materials:
             materials[_kind(config)] = load_material(config, root)
+    if force:
+        path.unlink(missing_ok=True)
     failed: list[str] = []
     for number, ((name, seed), config) in enumerate(planned.items(), 1):
         if (name, seed) in done:

@@ -12,7 +12,7 @@ from ratenets.lpl.encoder_config import ENCODERS, EncoderConfig
 
 from .commands import Command
 from .options import root_option
-from .outputs import force_option
+from .outputs import check_folder, force_option
 
 
 @click.command(cls=Command)
@@ -58,6 +58,8 @@ def command(
     laid out as one of these; all else is left. Nothing in the file is executed.
     """
     from ratenets.existing.runs import import_run
+
+    check_folder(out, checkpoint, force=force)
 
     config = LPLConfig.for_data(data)
     encoder = EncoderConfig(kind=kind, width=width, biases=biases, bottleneck_norms=bottleneck_norms)

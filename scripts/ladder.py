@@ -40,7 +40,7 @@ def command(root: Path | None, force: bool, out: Path, **flags: Any) -> None:
     from ratenets.lpl.ladder import rungs
     from ratenets.lpl.ladder_results import LadderResult, table, write_result
     from ratenets.lpl.training import train_lpl
-    from ratenets.run_folder import CONFIG
+    from ratenets.run_folder import CONFIG, replace_runs
 
     given = flag_values(LPLConfig, flags)
     config = build_config(LPLConfig.for_data(str(given.get("data", LPLConfig.data))), None, given)
@@ -49,11 +49,13 @@ def command(root: Path | None, force: bool, out: Path, **flags: Any) -> None:
     ladder = list(rungs(config))
     claim_folder(out, f"{_folder(1)}/{CONFIG}")
     images = load_images(config.data, root, image_size=config.image_size)
+    if force:
+        replace_runs(out / _folder(number) for number in range(1, len(ladder) + 1))
     results = []
     for number, rung in enumerate(ladder, start=1):
         folder = out / _folder(number)
-        label, begun = f"rung {number} of {len(ladder)}", (folder / CONFIG).is_file() and not force
-        train_lpl(rung.config, images, folder, resume=begun, force=force, label=label)
+        label, begun = f"rung {number} of {len(ladder)}", (folder / CONFIG).is_file()
+        train_lpl(rung.config, images, folder, resume=begun, label=label)
         results.append(_read_out(rung, folder, root))
     result = LadderResult(config.data, config.run.epochs, images.n_classes, tuple(results))
     write_result(out / RESULT, result)

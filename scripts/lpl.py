@@ -16,7 +16,7 @@ from ratenets.lpl.config import DEFAULTS, LPLConfig
 from .commands import Command
 from .options import build_config, config_options, flag_values, root_option
 from .original_flags import original_flags, translated
-from .outputs import check_either, force_option
+from .outputs import check_either, check_folder, force_option
 
 
 @click.command(cls=Command)
@@ -47,6 +47,7 @@ def command(
     for name in idle:
         click.echo(f"--{name}: a flag of the original program, without effect here", err=True)
     config = _config(file, out if resume else None, flag_values(LPLConfig, flags))
+    check_folder(out, file, config.initial_weights, force=force)
     with process_group(config.run.torch_device()) as device:
         config = replace(config, run=replace(config.run, device=str(device)))
         open_lpl(out, config, resume=resume, write=False, force=force)  # before minutes of loading

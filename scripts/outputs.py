@@ -40,6 +40,24 @@ def check_outputs(*targets: Path | None, inputs: Iterable[Path | None] = (), for
             taken.append(target)
 
 
+def check_folder(out: Path, *inputs: Path | str | None, force: bool) -> None:
+    """Make sure that what is replaced in a folder is no input.
+
+    Args:
+        out: the folder.
+        inputs: files and folders that are read; "" and None stand for those that were not given.
+        force: whether anything is replaced at all.
+
+    Raises:
+        UsageError: one of them is the folder, or lies in it.
+    """
+    place = out.resolve()
+    for given in inputs if force else ():
+        path = Path(given).expanduser().resolve() if given else None
+        if path is not None and place in (path, *path.parents):
+            raise UsageError(f"{out}: {given} lies there, which is read; choose another --out")
+
+
 def check_either(resume: bool, force: bool) -> None:
     """Refuse to go on with what is replaced. Raises `UsageError`."""
     if resume and force:

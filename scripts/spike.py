@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -16,9 +16,6 @@ from .backends import Simulator, backend_options, prepare
 from .commands import Command, LazyGroup
 from .options import build_config, config_options, flag_values
 from .outputs import check_either, check_outputs, force_option
-
-if TYPE_CHECKING:
-    pass
 
 SHORT: dict[str, Any] = {
     "network": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shlex
 import shutil
@@ -37,10 +38,13 @@ def trouble() -> str:
 def _trial(command: tuple[str, ...]) -> str:
     with scratch() as where:
         try:
-            compile_library([*command, *LIBRARY], TRIAL, where)
+            made = compile_library([*command, *LIBRARY], TRIAL, where)
         except RatespikeError as error:
             return str(error)
-    return ""
+        try:
+            return "" if ctypes.CDLL(str(made)).trial() == 3 else f"{command[0]} makes programs that are wrong"
+        except OSError:  # a temporary folder from which nothing is run; the cache folder may do
+            return ""
 
 
 def compile_library(command: list[str], source: str, where: Scratch) -> Path:

@@ -148,6 +148,14 @@ class RunFolder:
         return found
 
 
+def is_of(path: Path, identity: Mapping[str, Any]) -> bool:
+    """Whether the unfinished run in a folder is that of this identity, whatever version of ratespike began it."""
+    if not (path / "run.toml").exists():
+        return False
+    found = parse(read_text(path / "run.toml"), f"{path / 'run.toml'}")
+    return not differences_of({key: value for key, value in found.items() if key in identity}, identity)
+
+
 def discard(path: Path) -> None:
     """Remove what makes the unfinished run in a folder, if there is one, and the folder if nothing else is in it."""
     if not (path / "run.toml").exists():

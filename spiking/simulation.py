@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.errors import RatespikeError, StoppedError, UsageError
-from foundation.files import check_target
+from foundation.files import check_target, write_text
 from foundation.locks import locked
 from foundation.progress import bar
 from foundation.stopping import stop_requests
@@ -22,13 +22,15 @@ from spiking.network import InputSpikes, NetworkConfig, Segment, Wiring, draw_wi
 from spiking.parameters import whole_steps
 from spiking.run_config import RecordingConfig, RunConfig
 from spiking.run_file import FinishedRun, check_same, write_networks
-from spiking.run_folder import RunFolder, discard
+from spiking.run_folder import RunFolder, discard, is_of
 from spiking.stimuli import RateTrace, SpikeEvents
 
 Array = NDArray[Any]
 State = dict[str, Array]
 """Every variable of a model that changes, named <group>/<variable>."""
 
+REPLACING = "replacing"
+"""A file in the folder of an unfinished run that will take the place of a file that exists."""
 LONGEST = 50.0  # s, of a piece; what a kill can cost
 
 
@@ -126,8 +128,10 @@ def run_networks(
         "backend": backend,
     }
     identities = [{**identity, "network": asdict(network)} for network in config.members]
+    replacing = base / REPLACING
     with locked(base):
-        if out.exists() and resume:
+        check_target(out, new=not (resume or force))  # again: somebody may have finished meanwhile
+        if resume and out.exists() and not (replacing.exists() and is_of(base / "0", identities[0])):
             check_same(out, identities)
         else:
             if resume and not any(base.glob("*/run.toml")):
@@ -136,10 +140,14 @@ def run_networks(
             for k, (network, whose) in enumerate(zip(config.members, identities, strict=True)):
                 folder = RunFolder(base / str(k), whose, resume=resume, force=force)
                 runs.append(Run(network, traces, config.recording, folder))
+            if force and out.exists():
+                write_text(replacing, "")
             _run_and_write(runs, out, simulate, together=together)
-        for each in base.glob("*/run.toml"):  # a kill in between leaves both, and the next `resume` comes here
-            discard(each.parent)
-    with suppress(OSError):  # something else is in it
+            replacing.unlink(missing_ok=True)
+        for k, whose in enumerate(identities):  # a kill in between leaves both, and the next `resume` comes here
+            if is_of(base / str(k), whose):
+                discard(base / str(k))
+    with suppress(OSError):  # another run, or something else, is in it
         base.rmdir()
 
 
@@ -154,7 +162,7 @@ def _run_and_write(runs: Sequence[Run], out: Path, simulate: SimulateBatch, *, t
     except KeyboardInterrupt:
         base = partial_folder(out)
         if not any(base.glob("*/run.toml")):
-            raise StoppedError("stopped before anything was done; nothing was written") from None
+            raise StoppedError("stopped before anything was done; nothing was written", begun=False) from None
         raise StoppedError(f"stopped; go on with --resume, everything so far is in {base}") from None
 
 

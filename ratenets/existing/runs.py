@@ -14,7 +14,7 @@ from foundation.locks import locked
 from ratenets.existing.loading import Loaded, load_existing
 from ratenets.lpl.config import LPLConfig
 from ratenets.lpl.training import build_network, optimizer
-from ratenets.run_folder import State, open_run, save
+from ratenets.run_folder import State, open_run, save, settings_of
 
 if TYPE_CHECKING:
     from ratenets.run import Learner
@@ -48,7 +48,7 @@ def import_run(
     origin = {"file": str(loaded.path), "source": loaded.source, "epoch": loaded.epoch}
     with locked(folder):
         open_run(folder, config, resume=False, force=force)
-        save(folder, cast("Learner", learner), State())
+        save(folder, cast("Learner", learner), State(settings=settings_of(folder)))
         write_json(folder / ORIGIN, {**origin, "taken": dict(loaded.taken), "left": dict(loaded.left)})
     return loaded
 

@@ -49,15 +49,26 @@ def load(source: str) -> ctypes.CDLL:
         if ours and (kept := _read(path, key)) is not None:
             copy = private.path / "kept.so"
             copy.write_bytes(kept)
-            with suppress(OSError):  # it was made where other libraries are
-                return ctypes.CDLL(str(copy))  # stays loaded when the file goes
+            with suppress(RatespikeError):  # it was made where other libraries are
+                return _loaded(copy, path)
         made = compile_library([*command, *FLAGS], source, private)
         program = made.read_bytes()
         if ours:
             with suppress(OSError, RatespikeError, UsageError):  # a full disk, say: then without it
                 write_bytes(path, program + _digest(program, key))  # what follows a program is not looked at
                 path.chmod(0o600)
-        return ctypes.CDLL(str(made))
+        return _loaded(made, path) if ours else _loaded(made)
+
+
+def _loaded(*paths: Path) -> ctypes.CDLL:
+    """The first that the system loads: programs may not be run from its temporary folder, and ours is but ours."""
+    reason = ""
+    for path in paths:
+        try:
+            return ctypes.CDLL(str(path))  # stays loaded when the file goes
+        except OSError as error:
+            reason = reason or str(error)
+    raise RatespikeError(f"a compiled program cannot be loaded: {reason}")
 
 
 def _digest(program: bytes, key: bytes) -> bytes:
@@ -74,7 +85,8 @@ def _private(folder: Path) -> bool:
             found = place.lstat()
             if not stat.S_ISDIR(found.st_mode):
                 raise NotADirectoryError
-            if found.st_uid != os.geteuid() or found.st_mode & OTHERS:
+            others = OTHERS if place == folder else stat.S_IWOTH  # a group of one is usual, and files are checked
+            if found.st_uid != os.geteuid() or found.st_mode & others:
                 warnings.warn(
                     f"{place}: others may write there, so no compiled program is kept; `chmod go-w` it, or remove it",
                     Notice,

@@ -16,7 +16,7 @@ import pytest
 from foundation import figures
 from foundation.errors import RatespikeError, UsageError
 from foundation.files import check_target, claim_folder, whole_file, write_json, write_text
-from foundation.locks import LOCK, in_use, locked, take
+from foundation.locks import LOCK, check_free, locked, take
 from foundation.progress import bar
 from foundation.seeds import derive, numpy_generator
 
@@ -111,13 +111,14 @@ def test_an_error_of_the_system_names_the_file(tmp_path):
 def test_a_folder_has_one_process_at_work_and_no_lock_stays(tmp_path):
     folder = tmp_path / "new"
     with locked(folder), locked(folder):  # within one another
-        assert not in_use(folder)
+        check_free(folder)
     assert not folder.exists()  # nothing came of it
     folder.mkdir()
     lock = take(folder)
     assert lock is not None
     assert lock.certain
-    assert in_use(folder)
+    with pytest.raises(RatespikeError, match="another process is at work"):
+        check_free(folder)
     with pytest.raises(RatespikeError, match="another process is at work"), locked(folder):
         pass
     lock.release()
