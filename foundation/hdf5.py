@@ -354,5 +354,5 @@ class Source:
         packed = bool(set(filters) & set(COMPRESSORS))
         if whole and (max(whole, chunk) if packed else whole) > stored * (MOST_RATIO if packed else 1):
             raise self.error(name, f"declares {max(whole, chunk):,} bytes and stores {stored:,}")
-        if whole > self.most or (whole and chunk > self.most):
+        if (packed and whole > self.most) or (whole and chunk > self.most):
             raise self.error(name, f"declares {max(whole, chunk):,} bytes, should be {self.most:,} at most")

@@ -313,7 +313,9 @@ def _load(folder: Path) -> dict[str, Any]:
         raise RatespikeError(f"{folder}: no checkpoint; is it the folder of a run?")
     try:
         check_checkpoint(path)
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with path.open("rb") as stream:  # torch maps files into memory, so that nothing is taken yet, by their names
+            where, mapped = (path, True) if _is_text(path) else (stream, False)
+            content = torch.load(where, map_location="cpu", weights_only=True, mmap=mapped)
         if not isinstance(content, dict) or not {"format", "network"} <= content.keys():
             raise RatespikeError(f"{path}: no checkpoint of ratespike; `ratespike deep import` takes those of others")
         if content["format"] != FORMAT or not content.keys() >= KEYS.keys():
@@ -326,6 +328,15 @@ def _load(folder: Path) -> dict[str, Any]:
     except Exception as error:  # torch.load raises half a dozen kinds on a damaged file
         raise RatespikeError(f"{path}: damaged or not a checkpoint ({type(error).__name__})") from None
     return content
+
+
+def _is_text(path: Path) -> bool:
+    """Whether a name can be written in UTF-8, which torch needs to map a file into memory."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _well_formed(content: Mapping[str, Any]) -> bool:
@@ -399,5 +410,6 @@ def append_metrics(path: Path, line: Mapping[str, Any]) -> None:
 
 def write_metrics(folder: Path, metrics: list[dict[str, Any]]) -> None:
     """Make the file of metrics that of these epochs: lines after the checkpoint go, lost and damaged ones come back."""
-    if metrics or (folder / METRICS).exists():
-        write_text(folder / METRICS, "".join(json.dumps(line) + "\n" for line in metrics))
+    path, text = folder / METRICS, "".join(json.dumps(line) + "\n" for line in metrics)
+    if (path.read_bytes() if path.exists() else b"") != text.encode():
+        write_text(path, text)

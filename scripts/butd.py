@@ -72,7 +72,7 @@ def command(
         check_processes(config)
         check_folder(out, file, config.initial_weights, force=force)
         runs = _runs(config, out, seeds, force)
-        own = seeds == 1 or any(folder.exists() for folder in runs)  # results.json of others is not ours
+        own = seeds == 1 or any(out.glob(f"seed-*/{CONFIG}"))  # results.json of others is not ours
         check_target(out / RESULTS, new=not (own or force or resume))
         for folder, each in runs.items():  # before minutes of loading
             open_butd(folder, each, resume=resume and (folder / CONFIG).is_file(), write=False, force=force)

@@ -142,9 +142,11 @@ def _run(
     simulator = Simulator(backend, codegen, device, precision)
     config = build_config(default, file, flag_values(RunConfig, flags))
     traces = paper_rates() if rates is None else load_rates(rates)
+    for trace in traces:
+        trace.check(config.network.dt)
+    simulate, name = prepare(simulator, config, traces)
     for line in () if rates is None else described(rates, traces):
         click.echo(line, err=True)
-    simulate, name = prepare(simulator, config, traces)
     run_networks(config, traces, out, simulate, together=backend == "torch", backend=name, resume=resume, force=force)
     print_summary(read_networks(out))
     click.echo(f"{out}: {config.seconds:g} s simulated; now `ratespike figure lpl-network {out} --out network.png`")

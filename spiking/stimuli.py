@@ -169,7 +169,7 @@ def load_rates(path: Path) -> tuple[RateTrace, ...]:
         raise RatespikeError(f"{path}: {held}; should hold 'rates' and, if you like, 'interval' and 'names'")
     for name in ("rates", "interval"):
         if name in arrays and arrays[name].dtype.kind == "U":
-            raise RatespikeError(f"{path}: {name} should be numbers, are texts")
+            raise RatespikeError(f"{path}: {name}: should be plain numbers, is of type {one_line(arrays[name].dtype)}")
     rates, interval = arrays["rates"].astype(np.float64), arrays.get("interval", np.array(GRID))
     if rates.ndim != 2 or rates.size == 0:
         raise RatespikeError(f"{path}: rates should have the shape (populations, samples), have {rates.shape}")

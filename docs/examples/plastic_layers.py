@@ -216,9 +216,12 @@ def run(settings: Settings) -> tuple[dict[str, Measured], tuple[int, int], float
 
     generator = torch.Generator().manual_seed(settings.seed)
     naive = Net(train[0].numel(), 1.0, generator)
+    rates = [layer.eta for layer in naive.layers]
     for layer in naive.layers:
         layer.eta = 0.0  # rates and statistics settle
     learn(naive, train, settings, 1, generator)
+    for layer, eta in zip(naive.layers, rates, strict=True):
+        layer.eta = eta
     results = {"untrained": measure(naive, train, test, labels, settings)}
     for name, phi in (("LPL", 1.0), ("predictive off", 0.0)):
         generator = torch.Generator().manual_seed(settings.seed + 1)

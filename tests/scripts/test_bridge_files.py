@@ -21,7 +21,7 @@ def test_an_exported_script_does_not_overwrite_what_it_comes_from(tmp_path: Path
     assert (tmp_path / "net.h5").read_bytes() == before
     (tmp_path / "net.h5").rename(tmp_path / "net.data.h5")
     status, _, err = run(
-        "bridge", "export", tmp_path / "net.data.h5", "--format", "brian2", "--out", tmp_path / "net.py"
+        "bridge", "export", tmp_path / "net.data.h5", "--format", "brian2", "--out", tmp_path / "net.py", "--force"
     )
     assert (status, "would overwrite what is read" in err) == (2, True)
     assert (tmp_path / "net.data.h5").read_bytes() == before
@@ -34,11 +34,11 @@ def test_spike_times_off_the_grid_are_rounded_if_that_is_asked_for(tmp_path, run
     assert (status, "--round-times" in err, "round_times" in err) == (1, True, False)
     status, out, _ = run(*given, "--round-times")
     assert (status, "3 spikes (rounded to steps of 0.0001 s) of 4 neurons" in out) == (0, True)
-    given = ("bridge", "import", tmp_path / "t.h5", "--format", "sonata", "--dt", "1e-3", "--out", tmp_path / "t.ras")
+    given = ("bridge", "import", tmp_path / "t.h5", "--format", "sonata", "--dt", "1e-3", "--out", tmp_path / "u.ras")
     status, _, err = run(*given)
     assert (status, "--round-times" in err) == (1, True)
     assert run(*given, "--round-times")[0] == 0
-    assert (tmp_path / "t.ras").read_text() == "0.0 3\n0.002 0\n0.005 2\n"
+    assert (tmp_path / "u.ras").read_text() == "0.0 3\n0.002 0\n0.005 2\n"
 
 
 def test_several_files_of_rates_become_those_of_one_network(tmp_path, run) -> None:

@@ -94,7 +94,7 @@ def test_results_are_of_one_condition_and_as_far_as_the_checkpoints_go(run, tmp_
     found = json.loads((out / "results.json").read_text())["runs"]
     assert [(each["seed"], each["epochs"], len(each["history"])) for each in found] == [(1, 1, 2), (2, 1, 2), (3, 1, 2)]
     status, _, said = run(*options, "--seed", 4, "--train-images", 99)
-    assert (status, "is of another condition, it differs in train_images" in said) == (2, True)
+    assert (status, "is of another condition, it differs in --train-images" in said) == (2, True)
     status, _, said = run("deep", "butd", "--resume", "--seed", 0, "--seeds", 2, "--epochs", 1, "--out", out)
     assert status == 0, said
     assert len(json.loads((out / "results.json").read_text())["runs"]) == 4

@@ -288,7 +288,7 @@ def test_stdp_in_torch_is_that_of_brian(tmp_path, run):
         (["network", "--duration", "0.00005"], 2, "duration: must be a multiple of dt"),
         (["network", "--priming", "0.3"], 2, "priming: must be a multiple of the interval between weight updates"),
         (["network", "--p-ext", "1.5"], 2, "p_ext: a probability lies in [0, 1], got 1.5"),
-        (["network", "--p-ext", "0"], 2, "p_ext: no input synapse"),
+        (["network", "--p-ext", "0"], 2, "--p-ext: no input synapse"),
         (["network", "--duration", "nan"], 2, "duration"),
         (["network", "--inhibition", "some"], 2, "'--inhibition': 'some' is not one of 'plastic', 'fixed', 'none'"),
         (
@@ -297,7 +297,7 @@ def test_stdp_in_torch_is_that_of_brian(tmp_path, run):
             "'--variant': 'as_imagined' is not one of 'as_simulated', 'as_reported'",
         ),
         (["network", "--networks", "0"], 2, "networks: must be at least 1"),
-        (["network", "--weights-every", "0.3"], 2, "weights_every"),
+        (["network", "--weights-every", "0.3"], 2, "--weights-every"),
         (["network", "--resume"], 2, "no run to resume"),
         (["network", "--out", "mine.txt"], 2, "mine.txt: exists"),
         (["network", "--rates", "none.npy"], 1, "none.npy: no such file"),

@@ -174,8 +174,11 @@ def test_rates_of_either_format(tmp_path: Path) -> None:
         ({"rates": np.ones((1, 2), bool)}, "rates: should be plain numbers, is of type bool"),
         ({"rates": np.ones((1, 2), complex)}, "rates: should be plain numbers, is of type complex128"),
         ({"rates": np.array([["a"]])}, "rates: should be plain numbers, is of type <U1"),
-        ({"Rates": np.ones((1, 2))}, "holds 'Rates'; should hold 'rates' and, if you like, 'interval'"),
-        ({"interval": np.ones(())}, "holds no array 'rates'; should hold 'rates' and, if you like, 'interval'"),
+        ({"Rates": np.ones((1, 2))}, "holds 'Rates'; should hold 'rates' and, if you like, 'interval' and 'names'"),
+        (
+            {"interval": np.ones(())},
+            "holds no array 'rates'; should hold 'rates' and, if you like, 'interval' and 'names'",
+        ),
         ({"rates": np.ones((1, 2)), "interval": np.ones(2)}, "interval should be one positive number in s, is [1. 1.]"),
         (
             {"rates": np.ones((1, 2)), "interval": np.array(-1.0)},
