@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from brian2 import Hz, Network, NeuronGroup, PoissonGroup, ms, second
+from brian2 import Hz, Network, NeuronGroup, PoissonGroup, ms, second, seed
 
 from foundation.errors import UsageError
 from spiking.brian.conductance import conductance_layer
@@ -71,7 +71,7 @@ def in_conductances(x: Any) -> tuple[Any, ...]:
         weights,
         np.full(2, 0.1),
         ConductanceNeuron(),
-        LPLSynapse(axonal_delay=1e-3, update_interval=0.1),
+        LPLSynapse(axonal_delay=1e-3, update_interval=0.1, eta=1e-4),
     )
     learns = conductance_layer(*given, dt=DT, inhibitory=InhibitoryPlasticity(kappa=10.0), name="learns")
     fixed = conductance_layer(*given, dt=DT, name="fixed")
@@ -89,6 +89,7 @@ def test_what_was_stored_goes_on_in_a_network_that_was_built_again(
     parts: Callable[[Any], tuple[Any, ...]], tmp_path: Path
 ) -> None:
     file = str(tmp_path / "state")
+    seed(1)
     net, synapses = network(parts)  # it lives on while the other is built
     net.run(0.23 * second)  # amid a window
     net.store("here", file)
