@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
+from textwrap import fill
 from typing import Any, ParamSpec, TypeVar
 
 from matplotlib import rc_context
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from foundation.errors import UsageError
 from foundation.files import whole_file
@@ -45,6 +49,10 @@ STYLE: dict[Any, Any] = {
     "pdf.fonttype": 42,
 }
 FORMATS = (".png", ".pdf", ".svg")
+CHARACTER = 0.072  # inches, at most, of text in a legend
+ROW = 0.17  # inches, of a line in a legend
+LONG = 2000.0
+"""Seconds from which an axis of time counts in thousands of them."""
 
 
 def styled(draw: Callable[P, T]) -> Callable[P, T]:
@@ -72,9 +80,64 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def letter(axes: list[Axes]) -> None:
+def lines(text: str, most: int) -> str:
+    """A user's words in lines of about `most` characters; "a = 1" stays together."""
+    return plain(fill(text.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"), most))
+
+
+def number(value: float, digits: int = 2) -> str:
+    """A number as figures write it: with a minus sign rather than a hyphen, none before 0, and "unknown" for NaN."""
+    return "unknown" if value != value else f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
+
+
+def legend_above(figure: Figure | SubFigure, axes: Sequence[Axes]) -> None:
+    """What is named in any of the panels, once each, above them all, in as many columns as there is room for."""
+    handles: dict[str, Artist] = {}
+    for axis in axes:
+        handles |= {label: handle for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    width = figure.bbox.width / figure.dpi
+    names = [fill(name, max(12, int(width / CHARACTER) - 8)) for name in handles]  # of words that are plain already
+    longest = max(len(line) for name in names for line in name.splitlines()) * CHARACTER + 0.6
+    columns = min(len(names), max(1, int(width / longest)))
+    if isinstance(figure, Figure):  # panels keep their heights
+        inches, rows = figure.get_size_inches(), -(-len(names) // columns) + sum(name.count("\n") for name in names)
+        figure.set_size_inches(inches[0], inches[1] + ROW * rows)
+    figure.legend(list(handles.values()), names, loc="outside upper center", ncols=columns)
+
+
+def legend_beside(axis: Axes, **options: Any) -> None:
+    """The legend of one panel on its right, where nothing is drawn."""
+    axis.legend(**{"loc": "upper left", "bbox_to_anchor": (1.0, 1.03), "handlelength": 1.2, **options})
+
+
+def whole_numbers(axis: Axis) -> None:
+    """Ticks at whole numbers only, of layers or epochs, even if there is a single one."""
+    axis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+
+
+def from_zero(axis: Axes) -> None:
+    """An ordinate that begins at 0 and ends above what is drawn, markers included; at 1 if that is nothing."""
+    top = axis.dataLim.y1
+    axis.set_ylim(0, 1.07 * top if 0 < top < float("inf") else 1.0)
+
+
+def time_axes(axes: Sequence[Axes], text: str) -> None:
+    """Label the abscissae of panels that show times in s: in thousands of s where they are long."""
+    end = max(abs(limit) for axis in axes for limit in axis.get_xlim())
+    for axis in axes:
+        if end >= LONG:
+            axis.xaxis.set_major_formatter(FuncFormatter(lambda time, _: f"{time / 1000:g}".replace("-", "−")))
+        axis.set_xlabel(f"{text} (10³ s)" if end >= LONG else f"{text} (s)")
+
+
+def say(axis: Axes, text: str) -> None:
+    """Words in the middle of a panel, or of a part of it, that has nothing to show."""
+    axis.text(0.5, 0.5, text, color=GREY, fontsize=8, ha="center", va="center", transform=axis.transAxes)
+
+
+def letter(axes: Sequence[Axes]) -> None:
     """Name the panels a, b, c, ... at their upper left corners."""
-    for name, axis in zip("abcdefghijkl", axes, strict=False):
+    for name, axis in zip("abcdefghijklmnopqrstuvwxyz", axes, strict=False):
         axis.set_title(name, loc="left", fontweight="bold")
 
 

@@ -8,12 +8,27 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from foundation.config import differences_of
 from foundation.errors import UsageError
-from foundation.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, letter, panels, plain, styled
+from foundation.figures import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    from_zero,
+    legend_above,
+    letter,
+    panels,
+    plain,
+    styled,
+    whole_numbers,
+)
 from ratenets.conditions import IRRELEVANT, grouped, label
 from ratenets.evaluation.report import RunReport
 
@@ -80,20 +95,19 @@ def layerwise(reports: Sequence[RunReport]) -> Figure:
         few = 100 * np.atleast_2d(condition.values("few")).mean(0)
         accuracy.plot(condition.layers, few, ":", color=condition.style[0], lw=1.0)
     _baselines(accuracy, reports)
-    accuracy.set(ylabel="test accuracy (%)", ylim=(0, None))
-    dimensions.set(ylabel="dimensionality\n(participation ratio)", ylim=(0, None))
-    activity.set(ylabel="mean activity", ylim=(0, None))
+    accuracy.set(ylabel="test accuracy (%)")
+    dimensions.set(ylabel="dimensionality\n(participation ratio)")
+    activity.set(ylabel="mean activity")
     for axis in (accuracy, dimensions, activity):
         axis.set_xlabel("layer")
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    handles, labels = accuracy.get_legend_handles_labels()
-    columns = min(len(labels), 5 if max(map(len, labels)) < 25 else 3)
-    figure.legend(handles, labels, loc="outside upper center", ncols=columns)
+        from_zero(axis)
+        whole_numbers(axis.xaxis)
     origin = reports[0].origin
     if origin.protocol == "paper":
-        _styles(dimensions, "all test images", "batches of 256")
+        _styles(dimensions, "all test images", "batches of 256 (b)")
     else:
-        _styles(accuracy, "all labels", f"{origin.labels} labels")
+        _styles(accuracy, "all labels", f"{origin.labels} labels (a)")
+    legend_above(figure, [accuracy, dimensions])
     letter([accuracy, dimensions, activity])
     return figure
 
@@ -156,11 +170,8 @@ def _label(name: str, run: RunReport, same: Sequence[Sequence[RunReport]], names
 
 def _styles(axis: Axes, solid: str, dotted: str) -> None:
     """Say what the two kinds of lines are."""
-    lines = [
-        *axis.plot([], [], "-", color=BLACK, label=solid),
-        *axis.plot([], [], ":", color=BLACK, lw=1.0, label=dotted),
-    ]
-    axis.legend(handles=lines, loc="best")
+    axis.plot([], [], "-", color=BLACK, label=solid)
+    axis.plot([], [], ":", color=BLACK, lw=1.0, label=dotted)
 
 
 def _line(axis: Axes, condition: Condition, values: Values) -> None:

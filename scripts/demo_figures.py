@@ -9,7 +9,23 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from foundation.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, letter, panels, styled
+from foundation.figures import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    legend_above,
+    legend_beside,
+    letter,
+    number,
+    panels,
+    styled,
+    whole_numbers,
+)
 from ratenets.evaluation.layerwise import LayerReadout
 
 if TYPE_CHECKING:
@@ -36,10 +52,11 @@ def training(tour: Tour) -> Figure:
             values = [line[f"layer{layer}/{term}"] for line in tour.history]
             axis.plot(epochs, values, color=LAYERS[(layer - 1) % len(LAYERS)], label=f"layer {layer}")
         axis.set(xlabel="epoch", ylabel=label)
+        whole_numbers(axis.xaxis)
     axes[0].set_yscale("log")
     axes[2].set_yscale("log")
-    axes[0].legend()
     letter(axes)
+    legend_above(figure, axes[:1])
     return figure
 
 
@@ -59,8 +76,8 @@ def readout(tour: Tour) -> Figure:
         pixels = 100 * np.mean([getattr(p, key) for p in tour.pixels])
         axis.axhline(pixels, color=BLACK, ls=":", lw=1, label="raw pixels")
         axis.set(xlabel="layer", ylabel="test accuracy (%)", title=title, xticks=x)
-    axes[1].legend(loc="lower left")
     letter(axes)
+    legend_above(figure, axes[:1])
     return figure
 
 
@@ -71,7 +88,7 @@ def _draw_spread(run: list[LayerReadout], key: str) -> np.ndarray | None:
 @styled
 def accuracy(tour: Tour) -> Figure:
     """Accuracy of the spiking network against time steps."""
-    figure, (axis,) = panels(width=4.0)
+    figure, (axis,) = panels(width=5.4)
     for conversion, colour, label in (
         (tour.spikes.analog, BLUE, "constant current"),
         (tour.spikes.poisson, ORANGE, "Poisson spikes"),
@@ -84,7 +101,7 @@ def accuracy(tour: Tour) -> Figure:
     ticks = [1, 2, 4, 8, 16, 32, 64]
     axis.set_xticks(ticks, [str(tick) for tick in ticks])
     axis.minorticks_off()
-    axis.legend(loc="lower right")
+    legend_beside(axis)
     return figure
 
 
@@ -129,7 +146,7 @@ def raster(tour: Tour) -> Figure:
 def plasticity(tour: Tour) -> Figure:
     """Rate against spiking updates."""
     result = tour.plasticity.fast
-    figure, axes = panels(1, 3, width=3.2, height=2.9)
+    figure, axes = panels(1, 3, width=3.9, height=2.9)
     rate, spiking = (updates["LPL"] / np.abs(updates["LPL"]).max() for updates in (result.rate, result.spiking))
     axes[0].hexbin(rate.ravel(), spiking.ravel(), gridsize=60, bins="log", cmap=DENSITY, mincnt=1, linewidths=0.1)
     axes[0].axline((0, 0), slope=1, color=BLACK, lw=0.8, ls=":")
@@ -146,8 +163,9 @@ def plasticity(tour: Tour) -> Figure:
         axes[2].hlines(shuffled, x - offset - 0.19, x - offset + 0.19, color=BLACK, lw=1.5, linestyles=(0, (2, 1)))
     axes[2].axhline(0, color=BLACK, lw=0.6)
     axes[2].set_xticks(x, TERMS)
-    axes[2].set(ylabel="cosine, median over units", ylim=(min(0.0, axes[2].get_ylim()[0]), 1.35), yticks=[0, 0.5, 1])
-    axes[2].legend(title="firing rate of activation 1", loc="upper center", ncols=2)
+    axes[2].set(ylabel="cosine, median over units", ylim=(min(0.0, axes[2].get_ylim()[0]), 1.05))
+    axes[2].plot([], [], color=BLACK, lw=1.5, ls=(0, (2, 1)), label="inputs shuffled\nin time")
+    legend_beside(axes[2], title="firing rate of\nactivation 1")
     letter(axes)
     return figure
 
@@ -157,7 +175,7 @@ def _cosines(axis: Axes, tour: Tour) -> None:
     groups = {
         "cosine": (BLUE, "agreement"),
         "ceiling": (BLACK, "noise ceiling"),
-        "shuffled": (ORANGE, "inputs shuffled in time"),
+        "shuffled": (ORANGE, "inputs shuffled\nin time"),
         "reordered": (PURPLE, "frames reordered"),
         "other": (GREY, "another unit"),
     }
@@ -173,7 +191,7 @@ def _cosines(axis: Axes, tour: Tour) -> None:
     axis.axhline(0, color=BLACK, lw=0.6)
     axis.set_xticks(range(len(TERMS)), TERMS)
     axis.set(ylabel="cosine of each unit's update", ylim=(-1, 1.05))
-    axis.legend(loc="lower left")
+    legend_beside(axis)
 
 
 @styled
@@ -195,5 +213,6 @@ def updates(tour: Tour) -> Figure:
             if column == 0:
                 axis.set_ylabel(name)
             if row == 0:
-                axis.set_title(f"{result.terms['LPL'].cosine[unit]:.2f}", fontsize=8)
+                cosine = number(result.terms["LPL"].cosine[unit])
+                axis.set_title(cosine if column else f"cosine {cosine}", fontsize=8)
     return figure

@@ -11,13 +11,32 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from foundation.errors import UsageError
-from foundation.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, letter, panels, styled
+from foundation.figures import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    legend_beside,
+    letter,
+    lines,
+    panels,
+    styled,
+    time_axes,
+)
 from spiking import network_panels as panel
 from spiking.analysis import analyse, change_at, learning_curve
 from spiking.network_panels import Condition
 from spiking.recording import NetworkRecord, PairingCurve, distinguished
 
 LINES = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, BLACK)
+TIMES = ("training", "whole run")
+"""Labels of abscissae that are times."""
+ROW_CHARACTERS = 15
+"""Of a condition's name in a line beside its row."""
 AT = 0.01  # s, interval of the pairs whose dependence on the frequency is shown
 
 
@@ -68,11 +87,19 @@ def _rows(figure: SubFigure, conditions: list[Condition]) -> list[Axes]:
     for below, draw in zip(grid.T, columns, strict=True):
         for axis, condition in zip(below, conditions, strict=True):
             draw(axis, condition)
+        if (text := below[0].get_xlabel()) in TIMES:
+            time_axes(below, text)
         _align(list(below), same_y=draw is not panel.rates_over_time)  # rates differ by orders of magnitude
-    for axis, condition in zip(grid[:, 0], conditions, strict=True):
-        place = {"xy": (0, 0.5), "xycoords": "axes fraction", "xytext": (-62, 0), "textcoords": "offset points"}
-        axis.annotate(condition.label, **place, rotation=90, weight="bold", ha="center", va="center")
+    for number, (axis, condition) in enumerate(zip(grid[:, 0], conditions, strict=True), 1):
+        place = {"xy": (0, 0.5), "xycoords": "axes fraction", "xytext": (-54, 0), "textcoords": "offset points"}
+        name = _row_name(condition, number if panel.numbered(conditions) else None)
+        axis.annotate(name, **place, rotation=90, weight="bold", ha="right", va="center", multialignment="center")
     return list(grid[0])
+
+
+def _row_name(condition: Condition, number: int | None) -> str:
+    """A condition's name in lines for which its row is high enough."""
+    return lines(condition.label if number is None else f"{number}: {condition.label}", ROW_CHARACTERS)
 
 
 def _conditions(records: Sequence[NetworkRecord]) -> list[Condition]:
@@ -83,10 +110,14 @@ def _conditions(records: Sequence[NetworkRecord]) -> list[Condition]:
     for label in dict.fromkeys(record.label for record in records):
         own = [record for record in records if record.label == label]
         conditions.append(Condition(label, own, [*map(analyse, own)], [*map(learning_curve, own)]))
-    sizes = sorted({len(analysis.weights) for condition in conditions for analysis in condition.analyses})
+    names = {analysis.summary.populations: None for condition in conditions for analysis in condition.analyses}
+    sizes = sorted(set(map(len, names)))
     if len(sizes) > 1:
         text = " and ".join(map(str, sizes))
         raise UsageError(f"networks with {text} input populations do not go into one figure; draw one for each")
+    if len(names) > 1:
+        text = " and ".join(", ".join(each) for each in names)
+        raise UsageError(f"networks of other input populations ({text}) do not go into one figure; draw one for each")
     return conditions
 
 
@@ -99,9 +130,7 @@ def _align(axes: list[Axes], *, same_y: bool) -> None:
     for axis in axes[:-1]:
         axis.set_xlabel("")
         axis.tick_params(labelbottom=False)
-    for axis in axes[1:]:
-        if (legend := axis.get_legend()) is not None:
-            legend.remove()
+    panel.legend_of(axes)
 
 
 @styled
@@ -126,7 +155,7 @@ def stdp(curves: Sequence[PairingCurve]) -> Figure:
     draw += [partial(_timing, curves=own, varied="frequency") for own in by_frequency]
     draw += [partial(_frequency, curves=own) for own in reached]
     columns = min(len(draw), 3)
-    figure, axes = panels(-(-len(draw) // columns), columns, width=3.4, height=2.8)
+    figure, axes = panels(-(-len(draw) // columns), columns, width=4.0, height=2.8)
     for axis, panel_of in zip(axes, draw, strict=False):
         panel_of(axis)
     for axis in axes[len(draw) :]:
@@ -147,7 +176,7 @@ def _grouped(curves: Sequence[PairingCurve], varied: str) -> list[list[PairingCu
 TEXT = {  # how a figure writes a setting
     "frequency": "{0.frequency:g} Hz",
     "initial_mean": "mean {0.initial_mean:g} Hz",
-    "initial_variance": r"$\sigma^2$ = {0.initial_variance:g}",
+    "initial_variance": r"$\sigma^2$ = {0.initial_variance:g} Hz",
 }
 
 
@@ -166,10 +195,7 @@ def _timing(axis: Axes, curves: list[PairingCurve], varied: str) -> None:
     axis.axhline(0, color=GREY, lw=0.6)
     axis.axvline(0, color=GREY, lw=0.6)
     axis.set(xlabel=r"$\Delta t$, post − pre (ms)", ylabel="weight change (%)", title=_title(curves[0], varied))
-    if len(curves) > 3:  # they would leave no room for it
-        axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2)
-    else:
-        axis.legend()
+    legend_beside(axis)
 
 
 def _frequency(axis: Axes, curves: list[PairingCurve]) -> None:
@@ -182,4 +208,4 @@ def _frequency(axis: Axes, curves: list[PairingCurve]) -> None:
     axis.axhline(0, color=GREY, lw=0.6)
     title = _title(curves[0], "frequency")
     axis.set(xlabel="pairing frequency (Hz)", ylabel="weight change (%)", title=title)
-    axis.legend()
+    legend_beside(axis)

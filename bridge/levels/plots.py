@@ -8,7 +8,23 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from foundation.figures import BLACK, BLUE, GREEN, GREY, ORANGE, SKY, VERMILLION, letter, panels, styled
+from foundation.figures import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    SKY,
+    VERMILLION,
+    from_zero,
+    legend_above,
+    legend_beside,
+    letter,
+    lines,
+    number,
+    panels,
+    styled,
+)
 
 COLOURS = {"predictive": BLUE, "Hebbian": ORANGE, "growth": GREEN, "LPL": BLACK}
 LEVEL_COLOURS = {"before": GREY, "rate": SKY, "spiking": VERMILLION}
@@ -18,16 +34,16 @@ LEVEL_COLOURS = {"before": GREY, "rate": SKY, "spiking": VERMILLION}
 def plasticity(runs: list[dict[str, Any]]) -> Figure:
     """The ladder and what surrounds it, of one comparison."""
     results = runs[0]
-    figure, axes = panels(2, 4, width=3.2, height=2.9)
-    _ladder(axes[0], results)
-    _units(axes[1], results)
-    _curve(axes[2], results)
-    _parts(axes[3], results)
-    _sizes(axes[4], results)
-    _realisations(axes[5], results)
-    _sweeps(axes[6], results)
-    _learned(axes[7], results)
-    letter(axes)
+    draw = [_ladder, _units, _curve, _parts, _sizes, _realisations, _sweeps, _learned]
+    absent = {_parts: "parts", _sweeps: "sweeps", _learned: "learned"}
+    draw = [panel for panel in draw if panel not in absent or results[absent[panel]]]
+    figure, axes = panels(2, -(-len(draw) // 2), width=4.0, height=2.9)
+    for axis, panel in zip(axes, draw, strict=False):
+        panel(axis, results)
+    for axis in axes[len(draw) :]:
+        axis.remove()
+    letter(axes[: len(draw)])
+    legend_above(figure, axes[:1])
     return figure
 
 
@@ -44,8 +60,7 @@ def _ladder(axis: Axes, results: dict[str, Any]) -> None:
     axis.plot([], [], color=BLACK, ls="--", lw=1, label="noise ceiling")
     axis.axhline(0, color=BLACK, lw=0.6)
     axis.set_xticks(x, [rung.replace(" ", "\n") for rung in rungs], fontsize=7)
-    axis.set(ylabel="correlation with the rate rule", ylim=(-0.65, 1.08))
-    axis.legend(loc="lower left", fontsize=7)
+    axis.set(ylabel="correlation with the rate rule", ylim=(None, 1.08))
 
 
 def _units(axis: Axes, results: dict[str, Any]) -> None:
@@ -68,10 +83,10 @@ def _units(axis: Axes, results: dict[str, Any]) -> None:
     axis.set_xticks(range(len(terms)), terms)
     axis.set(
         ylabel="correlation of each unit's update",
-        ylim=(-1.05, 1.35),
+        ylim=(-1.05, 1.05),
         title=f"{results['rungs'][-1]}, {results['units']} units",
     )
-    axis.legend(loc="upper center", ncols=2, fontsize=7)
+    legend_beside(axis, fontsize=7)
 
 
 def _curve(axis: Axes, results: dict[str, Any]) -> None:
@@ -79,24 +94,22 @@ def _curve(axis: Axes, results: dict[str, Any]) -> None:
     axis.plot(curve["drive"], curve["rate"], color=BLACK, label="rate")
     axis.set(xlabel="drive, weights times rates (Hz)", ylabel="firing rate (Hz)")
     other = axis.twinx()
-    other.plot(curve["drive"], curve["slope"] / max(curve["slope"].max(), 1e-12), color=BLUE, label="its slope")
+    other.plot(curve["drive"], curve["slope"] / max(curve["slope"].max(), 1e-12), color=BLUE, label="slope")
     other.plot(
         curve["drive"],
         curve["surrogate"] / max(curve["surrogate"].max(), 1e-12),
         color=VERMILLION,
         ls="--",
-        label="surrogate derivative",
+        label="surrogate",
     )
-    other.set(ylabel="derivative (of the largest)", ylim=(0, 1.5), yticks=[0, 0.5, 1])
+    other.set(ylabel="derivative (of the largest)", ylim=(0, 1.07), yticks=[0, 0.5, 1])
     handles = [*axis.get_lines(), *other.get_lines()]
-    axis.legend(handles, [str(h.get_label()) for h in handles], loc="upper right", fontsize=7)
-    axis.set_ylim(0, 1.35 * float(curve["rate"].max()))
+    labels = [str(handle.get_label()) for handle in handles]
+    axis.legend(handles, labels, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, fontsize=7, handlelength=1.2)
+    from_zero(axis)
 
 
 def _parts(axis: Axes, results: dict[str, Any]) -> None:
-    if not results["parts"]:
-        axis.set(title="not in parts", xticks=[], yticks=[])
-        return
     terms = ("predictive", "Hebbian", "LPL")
     colours = {"locked": BLUE, "own spikes": VERMILLION, "pairs": GREY}
     for place, (name, colour) in enumerate(colours.items()):
@@ -104,10 +117,9 @@ def _parts(axis: Axes, results: dict[str, Any]) -> None:
         label = "follows the stimulus" if name == "locked" else name
         axis.bar(np.arange(len(terms)) + 0.27 * (place - 1), shares, 0.25, color=colour, label=label)
     axis.axhline(0, color=BLACK, lw=0.6)
-    low, high = axis.get_ylim()
     axis.set_xticks(range(len(terms)), terms)
-    axis.set(ylabel="share of the spiking update (%)", ylim=(low, high + 0.35 * (high - low)))
-    axis.legend(loc="upper center", fontsize=7)
+    axis.set_ylabel("share of the spiking update (%)")
+    legend_beside(axis, fontsize=7)
 
 
 def _sizes(axis: Axes, results: dict[str, Any]) -> None:
@@ -123,14 +135,12 @@ def _sizes(axis: Axes, results: dict[str, Any]) -> None:
 
 def _realisations(axis: Axes, results: dict[str, Any]) -> None:
     for term in ("predictive", "Hebbian", "LPL"):
-        number, correlation, ceiling = np.array(results["realisations"][term]).T
-        axis.plot(number, correlation, color=COLOURS[term], marker="o", ms=4, label=term)
-        axis.plot(number, ceiling, color=COLOURS[term], ls="--", lw=1)
-    axis.plot([], [], color=BLACK, ls="--", lw=1, label="noise ceiling")
+        repeats, correlation, ceiling = np.array(results["realisations"][term]).T
+        axis.plot(repeats, correlation, color=COLOURS[term], marker="o", ms=4)
+        axis.plot(repeats, ceiling, color=COLOURS[term], ls="--", lw=1)
     axis.set_xscale("log", base=2)
-    axis.set_xticks(number, [f"{n:.0f}" for n in number])
-    axis.set(xlabel="realisations", ylabel="correlation, all synapses", ylim=(min(0, axis.get_ylim()[0]), 1.35))
-    axis.legend(loc="upper center", ncols=2, fontsize=7)
+    axis.set_xticks(repeats, [f"{n:.0f}" for n in repeats])
+    axis.set(xlabel="realisations", ylabel="correlation, all synapses", ylim=(min(0, axis.get_ylim()[0]), 1.05))
 
 
 def _sweeps(axis: Axes, results: dict[str, Any]) -> None:
@@ -144,33 +154,30 @@ def _sweeps(axis: Axes, results: dict[str, Any]) -> None:
         shown = {"input rate": "input rate (x)", "duration in s": "duration (s)", "step in s": "step (ms)"}.get(
             name, name
         )
-        axis.text(float(places.mean()) if len(places) else start, 1.12, shown, ha="center", fontsize=7)
-        start += len(rows) + 1
+        axis.text(float(places.mean()) if len(places) else start, 1.12, lines(shown, 10), ha="center", fontsize=7)
+        start += max(len(rows), 2) + 1
     axis.axhline(0, color=BLACK, lw=0.6)
     axis.set_xticks(ticks, labels, fontsize=7)
-    axis.set(ylabel="correlation with the rate rule", ylim=(-1.05, 1.3), title="" if ticks else "no sweeps")
+    axis.set(xlabel="value", ylabel="correlation with the rate rule", xlim=(-1, start - 1), ylim=(-1.05, 1.45))
 
 
 def _learned(axis: Axes, results: dict[str, Any]) -> None:
     found = results["learned"]
-    if not found:
-        axis.set(title="no learning", xticks=[], yticks=[])
-        return
     selectivity = found["selectivity"]
     if selectivity:
         names = found["populations"]
         x = np.arange(len(names))
         for offset, (level, values) in zip((-0.27, 0, 0.27), selectivity.items(), strict=True):
             axis.bar(x + offset, values, 0.25, color=LEVEL_COLOURS[level], label=level)
-        axis.set_xticks(x, names, fontsize=7)
+        steep = len(names) * max(map(len, names)) > 40
+        axis.set_xticks(x, [lines(name, 14) for name in names], fontsize=7, rotation=90 * steep)
         axis.set(ylabel="mean weight (leak conductance)")
     else:
         x = np.arange(3)
         axis.bar(x, [found["readout"][level] or 0.0 for level in LEVEL_COLOURS], color=list(LEVEL_COLOURS.values()))
         axis.set_xticks(x, list(LEVEL_COLOURS))
         axis.set(ylabel="readout of the inputs, $R^2$")
-    text = f"learning on: cosine of changes {found['overall']:.2f}"
-    axis.text(0.99, 0.82, text, ha="right", va="top", fontsize=7, transform=axis.transAxes)
+    axis.set_title(f"cosine of changes {number(found['overall'])}", fontsize=8)
+    axis.axhline(0, color=BLACK, lw=0.6)
     if selectivity:
-        axis.set_ylim(0, 1.45 * max(map(max, selectivity.values())))
-        axis.legend(loc="upper center", ncols=3, fontsize=7)
+        legend_beside(axis, fontsize=7)

@@ -12,10 +12,22 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from foundation.errors import UsageError
-from foundation.figures import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION, letter, plain, styled
+from foundation.figures import (
+    BLACK,
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    legend_above,
+    letter,
+    plain,
+    styled,
+    whole_numbers,
+)
 from ratenets.butd.results import RunResult
 from ratenets.butd.summary import ENOUGH, MANY, Summary, Values, estimate, summaries
 
@@ -25,7 +37,6 @@ MOST_NAMES = 10
 """Of layers, in a legend; of more, some evenly between the lowest and the highest."""
 WIDTH, HEIGHT = 3.1, 2.5  # inches, of a panel
 WIDTH_OF_MANY, ROW = 3.6, 0.165  # inches, of the panel of many tasks, and of a task in it
-CHARACTER = 0.075  # inches, in a legend
 
 
 class Drawn(NamedTuple):
@@ -77,7 +88,7 @@ def butd(results: Sequence[RunResult]) -> Figure:
         panel(axis)
     _layer_legends(axes[last - len(separate) : last])
     letter(axes)
-    _legend(figure, drawn)
+    legend_above(figure, axes[:1])
     return figure
 
 
@@ -111,13 +122,6 @@ def _grid(panels: int, tasks: int) -> tuple[Figure, list[Axes]]:
     return figure, [*axes, figure.add_subplot(grid[:, -1])]
 
 
-def _legend(figure: Figure, drawn: Sequence[Drawn]) -> None:
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    longest = max(map(len, labels)) * CHARACTER + 0.6
-    columns = min(len(drawn), max(1, int(figure.get_size_inches()[0] / longest)))
-    figure.legend(handles, labels, loc="outside upper center", ncols=columns)
-
-
 def _line(
     axis: Axes, x: Values, values: Values, colour: str, most: float, marker: str = "", label: str | None = None
 ) -> None:
@@ -137,13 +141,13 @@ def _accuracy(axis: Axes, drawn: Sequence[Drawn]) -> None:
         _line(axis, summary.epochs, 100 * summary.course(), colour, 100, marker * few, summary.label)
     average = ",\naverage over tasks (%)" if len(drawn[0].summary.tasks) > 1 else " (%)"
     axis.set(xlabel="epoch", ylabel=f"test accuracy{average}")
-    axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    whole_numbers(axis.xaxis)
 
 
 def _with_average(summary: Summary, order: Sequence[int]) -> tuple[list[str], Values]:
     """Names of the tasks in this order, and their final accuracy in per cent, (seeds, tasks); then the average."""
     final = 100 * summary.final()
-    names = [summary.tasks[task] for task in order]
+    names = [plain(summary.tasks[task]) for task in order]
     if len(names) == 1:
         return names, final
     return [*names, "average"], np.hstack([final[:, order], final.mean(1, keepdims=True)])
@@ -164,7 +168,10 @@ def _few_tasks(axis: Axes, drawn: Sequence[Drawn]) -> None:
         axis.plot(x, mean, marker, color=colour, ms=4.5)
     margin = 0.5 if len(names) > 1 else 1.0
     axis.set(xlim=(-margin, len(names) - 1 + margin), ylabel="final test accuracy (%)")
-    axis.set_xticks(range(len(names)), names)
+    steep = max(map(len, names)) * len(names) > 32
+    axis.set_xticks(
+        range(len(names)), names, rotation=45 * steep, ha="right" if steep else "center", rotation_mode="anchor"
+    )
     axis.set_xlabel("task" if len(names) > 1 else "")
 
 
@@ -235,10 +242,11 @@ def _alignment(axis: Axes, summary: Summary, titled: bool) -> None:
     courses = summary.alignment()
     shades = colormaps["viridis"](np.linspace(0, 0.92, len(courses)))
     for (layer, values), shade in zip(courses.items(), shades, strict=True):
-        _line(axis, summary.epochs, values, shade, 1, label=layer)
+        few = len(summary.epochs) == 1
+        _line(axis, summary.epochs, values, shade, 1, "o" * few, label=plain(layer))
     axis.axhline(0, color=BLACK, lw=0.6, ls=":", zorder=0)
     axis.set(xlabel="epoch", ylabel="alignment of $W$ and $V^T$ (cosine)")
-    axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    whole_numbers(axis.xaxis)
     if titled:
         axis.set_title(fill(summary.label, 28), fontsize=8)
 

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from foundation.errors import UsageError
-from foundation.figures import BLACK, BLUE, GREY, SKY, panels, styled
+from foundation.figures import BLACK, BLUE, GREY, SKY, legend_above, lines, panels, styled
 
 Report = Mapping[str, Any]
 Reports = Mapping[str, Report]  # by the network's name
@@ -68,7 +68,7 @@ def similarities(named: Named) -> Figure:
             image = axis.imshow(_array(report["similarity"][name]), norm=Normalize(lowest, 1), cmap=STRAIGHT)
             _matrix_axes(axis, name if row is grid[0] else None)
             axis.set_xlabel("value" if row is grid[-1] else "")
-        row[0].set_ylabel(f"{label}\nvalue")
+        row[0].set_ylabel(f"{lines(label, 16)}\nvalue")
     everywhere = [axis for row in grid for axis in row]
     figure.colorbar(image, ax=everywhere, label="cosine similarity", shrink=0.8 / len(grid) ** 0.5, pad=0.01)
     return figure
@@ -100,7 +100,7 @@ def manifolds(named: Named) -> Figure:
                 zorder=3,
             )
             _plane_axes(axis, name if row is grid[0] else "", found["explained"])
-        row[0].set_ylabel(f"{label}\n{row[0].get_ylabel()}")
+        row[0].set_ylabel(f"{lines(label, 16)}\n{row[0].get_ylabel()}")
     return figure
 
 
@@ -122,7 +122,7 @@ def scatters(named: Named) -> Figure:
                 rasterized=True,
             )
             _plane_axes(axis, name if row is grid[0] else "", report["scatter"]["explained"], labelled=axis is row[0])
-        row[0].set_ylabel(f"{label}\n{row[0].get_ylabel()}")
+        row[0].set_ylabel(f"{lines(label, 16)}\n{row[0].get_ylabel()}")
     return figure
 
 
@@ -130,16 +130,17 @@ def scatters(named: Named) -> Figure:
 def scores(named: Named) -> Figure:
     """The share of batches whose fixed factor is told by the unit that varies least; bars are standard deviations."""
     reports = _some(named)
-    figure, (axis,) = panels(width=1.4 + 0.9 * len(reports), height=2.4)
+    figure, (axis,) = panels(width=max(3.0, 1.0 + 0.9 * len(reports)), height=2.4)
     for side, key, colour, label in ((-0.2, "score", BLUE, "all units"), (0.2, "strict_score", SKY, "strict")):
         means, errors = ([100 * report[key][what] for report in reports.values()] for what in ("mean", "deviation"))
         x = np.arange(len(reports)) + side
         axis.bar(x, means, 0.36, yerr=errors, color=colour, label=label, error_kw={"lw": 0.8})
     axis.axhline(100 / len(TITLES), color=GREY, lw=0.8, ls="--", label="one in six")
     axis.set(ylabel="factor score (%)", ylim=(0, 105))
-    axis.set_xticks(range(len(reports)), list(reports))
+    axis.set(xlim=(-0.7, len(reports) - 0.3))
+    axis.set_xticks(range(len(reports)), [lines(name, 12) for name in reports])
     axis.tick_params(axis="x", length=0)
-    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, handlelength=1, columnspacing=0.9)
+    legend_above(figure, [axis])
     return figure
 
 

@@ -6,13 +6,25 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from foundation.errors import UsageError
-from foundation.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, letter, panels, plain
+from foundation.figures import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    legend_above,
+    letter,
+    panels,
+    plain,
+    whole_numbers,
+)
 from ratenets.butd.summary import ENOUGH, estimate
 from ratenets.hebbian.summary import Summary, Values, by_setting
 
@@ -20,7 +32,6 @@ OTHERS = (("#332288", "<"), ("#882255", ">"), ("#999933", "*"), ("#44AA99", "h")
 STYLES = ((BLUE, "o"), (VERMILLION, "s"), (GREEN, "^"), (PURPLE, "D"), (ORANGE, "v"), (SKY, "P"), (BLACK, "X"), *OTHERS)
 """Colours and markers of the conditions, as they come; of more than these, the colours with the next marker."""
 LIGHT = "#DDDDDD"
-CHARACTER = 0.075  # inches, in a legend
 POINT = 0.05  # inches, of a condition in a panel of classes
 DECADES = 20.0
 """Ratio of the highest to the lowest loss from which its axis is logarithmic."""
@@ -49,16 +60,6 @@ def style(number: int) -> tuple[str, str]:
     return STYLES[place][0], STYLES[(place + round_) % len(STYLES)][1]
 
 
-def condition_legend(figure: Figure, axes: Sequence[Axes]) -> None:
-    """The conditions of all panels, once each, above them."""
-    handles: dict[str, Artist] = {}
-    for axis in axes:
-        handles |= {label: handle for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    longest = max(map(len, handles)) * CHARACTER + 0.6
-    columns = min(len(handles), max(1, int(figure.get_size_inches()[0] / longest)))
-    figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=columns)
-
-
 def training(found: Sequence[Summary]) -> Figure:
     settings = drawn_of(found)
     for conditions in settings.values():
@@ -74,7 +75,7 @@ def training(found: Sequence[Summary]) -> Figure:
             panel(axis, conditions)
         own[0].set_title(plain(setting))
     letter(axes)
-    condition_legend(figure, axes[: len(settings)])
+    legend_above(figure, axes[: len(settings)])
     return figure
 
 
@@ -107,7 +108,7 @@ def _courses(axis: Axes, drawn: Sequence[Drawn], name: str, scale: float, most: 
         axis.plot(x, values.mean(0), color=colour, marker=marker, ms=4, label=plain(summary.label))
         all_values += [values.ravel(), train.ravel()]
     axis.set_xlabel("epoch")
-    axis.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+    whole_numbers(axis.xaxis)
     _introduced(axis, drawn)
     drawn_values: Values = np.concatenate(all_values)
     shown: Values = drawn_values[~np.isnan(drawn_values)]

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from foundation.errors import UsageError
-from foundation.figures import BLACK, ORANGE, VERMILLION, letter, panels, plain, styled
+from foundation.figures import BLACK, ORANGE, VERMILLION, letter, panels, plain, styled, whole_numbers
 from ratenets.hebbian.pictures import Pictures
 
 UNITS, UNITS_PER_ROW = 12, 4
@@ -87,6 +87,8 @@ def _layer(axes: Sequence[Axes], matrices: Sequence[Values], number: int, of: Pi
         axes[0].set_ylabel(f"{name}: {'class' if last else 'unit'}")
         for axis in axes:
             axis.set_xlabel("input")
+            whole_numbers(axis.xaxis)
+            whole_numbers(axis.yaxis)
         if last and len(of.class_names) <= MOST_NAMES:
             axes[0].set_yticks(range(len(of.class_names)), list(map(plain, of.class_names)))
         for axis in axes[1:]:

@@ -8,12 +8,11 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from foundation.errors import UsageError
-from foundation.figures import BLACK, GREY, letter, panels, plain, styled
+from foundation.figures import BLACK, GREY, legend_above, letter, panels, plain, styled, whole_numbers
 from ratenets.hebbian.classifier import Specificity, name_the_rule
-from ratenets.hebbian.learning_plots import LIGHT, Drawn, condition_legend, drawn_of, style, training
+from ratenets.hebbian.learning_plots import LIGHT, Drawn, drawn_of, style, training
 from ratenets.hebbian.results import LocalResult
 from ratenets.hebbian.summary import TRAINING, Summary, Values, by_setting, layers_of, summaries
 
@@ -100,13 +99,13 @@ def _bias(found: Sequence[Summary]) -> Figure:
             _cosine(axis, each, layers[column])
         axis.axhline(0, color=GREY, lw=0.8, ls=":", zorder=0)
         axis.set_title(plain(f"{layers[column]}, {setting}" if setting else layers[column]))
-        axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+        whole_numbers(axis.xaxis)
         if row == len(settings) - 1:
             axis.set_xlabel("epoch")
         if not column:
             axis.set_ylabel("cosine of gradients\nto backprop's")
     letter(axes)
-    condition_legend(figure, axes)
+    legend_above(figure, axes)
     return figure
 
 

@@ -12,7 +12,21 @@ from matplotlib.figure import Figure
 
 from foundation.config import from_mapping
 from foundation.errors import UsageError
-from foundation.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILLION, letter, panels, styled
+from foundation.figures import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    VERMILLION,
+    from_zero,
+    legend_above,
+    letter,
+    panels,
+    plain,
+    styled,
+    whole_numbers,
+)
 from foundation.files import write_json
 from foundation.json_files import read_json
 
@@ -100,11 +114,15 @@ def ladder(results: Sequence[LadderResult]) -> Figure:
             layers = np.arange(1, len(rung.accuracy) + 1)
             colour = COLOURS[number % len(COLOURS)]
             line = f"o{LINES[number // len(COLOURS) % len(LINES)]}"
-            left.plot(layers, 100 * np.array(rung.accuracy), line, ms=4, color=colour, label=rung.name)
+            left.plot(layers, 100 * np.array(rung.accuracy), line, ms=4, color=colour, label=plain(rung.name))
             right.plot(layers, np.array(rung.dimensionality, float), line, ms=4, color=colour)
         left.axhline(100 / result.classes, color=GREY, lw=0.8, ls=":", label="chance")
-        left.set(xlabel="layer", ylabel="test accuracy (%)", ylim=(0, None))
-        right.set(xlabel="layer", ylabel="dimensionality\n(participation ratio)", ylim=(0, None))
+        left.set_ylabel("test accuracy (%)")
+        right.set(ylabel="dimensionality\n(participation ratio)", xlim=left.get_xlim())
+        for axis in (left, right):
+            axis.set_xlabel("layer")
+            from_zero(axis)
+            whole_numbers(axis.xaxis)
     letter(axes)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    legend_above(figure, axes)
     return figure

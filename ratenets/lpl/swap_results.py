@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from foundation.config import from_mapping
-from foundation.figures import BLUE, GREY, VERMILLION, panels, styled
+from foundation.figures import BLUE, GREY, VERMILLION, legend_above, lines, panels, styled, whole_numbers
 from foundation.files import write_json
 from foundation.json_files import read_json
 from ratenets.lpl.swap import GROUPS, Course
@@ -65,7 +65,8 @@ def swap(results: Sequence[SwapResult]) -> Figure:
             axis.plot(course.exposures, mean, color=COLOURS[name], label=name)
             axis.fill_between(course.exposures, mean - error, mean + error, color=COLOURS[name], alpha=0.25, lw=0)
         axis.axhline(0, color=GREY, lw=0.8, ls=":")
-        axis.set(xlabel="exposures", title=f"{Path(result.run).name}, {result.data}")
+        axis.set(xlabel="exposures", title=lines(f"{Path(result.run).name}, {result.data}", 36))
+        whole_numbers(axis.xaxis)
     axes[0].set_ylabel("selectivity for P over N")
-    axes[0].legend()
+    legend_above(figure, axes)
     return figure

@@ -11,7 +11,20 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure, SubFigure
 
 from foundation.errors import UsageError
-from foundation.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILLION, letter, styled
+from foundation.figures import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    VERMILLION,
+    legend_above,
+    legend_beside,
+    letter,
+    say,
+    styled,
+)
 from foundation.seeds import numpy_generator
 from ratenets.toy import digit_sequences, rule_curves, two_inputs
 from ratenets.toy.results import ToyResult
@@ -26,7 +39,8 @@ COLOURS = {
     "naive": BLACK,
 }
 LOW_TO_HIGH = LinearSegmentedColormap.from_list("low to high", [BLUE, "#B0B0B0", VERMILLION])
-SIGMA = r"standard deviation $\sigma_y$ of the noise input"
+SIGMA = r"standard deviation $\sigma_y$ of the noise input (a.u.)"
+LARGEST = float(np.finfo(np.float32).max)
 SIGMA_LIMITS = (0.007, 140)
 BY_NAME = {rule.name: k for k, rule in enumerate(two_inputs.RULES)}
 
@@ -42,7 +56,7 @@ def toy(results: Sequence[ToyResult]) -> Figure:
         raise UsageError("no result to draw: give at least one")
     drawers = [DRAWERS[result.experiment] for result in results]
     heights = [height for _, height in drawers]
-    figure = Figure(figsize=(10.0, sum(heights)), layout="constrained")
+    figure = Figure(figsize=(11.0, sum(heights)), layout="constrained")
     parts = np.ravel(np.array(figure.subfigures(len(results), 1, height_ratios=heights)))
     for part, result, (draw, _) in zip(parts, results, drawers, strict=True):
         draw(part, result)
@@ -68,9 +82,9 @@ def _two_inputs(figure: SubFigure, result: ToyResult) -> None:
     axes[3].set_title(r"$\sigma_y = 1$", fontsize=8)
     for axis in (axes[1], axes[2], axes[3]):
         axis.set_ylim(-0.03, 1.03 if axis is axes[2] else 0.85)
-    axes[1].legend(loc="lower left")
     _activity(axes[4], axes[5], result)
     letter(axes)
+    legend_above(figure, axes)
 
 
 def _activity(course: Axes, sweep: Axes, result: ToyResult) -> None:
@@ -79,14 +93,20 @@ def _activity(course: Axes, sweep: Axes, result: ToyResult) -> None:
         _band(course, two_inputs.course_steps(result.config), activity, rule.name)
     for name, k in BY_NAME.items():
         _band(sweep, result.config.sigma_values, result.arrays["sigma/activity"][k], name)
-    text = r"mean activity $\langle|y|\rangle$"
-    course.set(xlabel="step", ylabel=text, yscale="log", ylim=(1e-8, 1e12))
+    text = r"mean activity $\langle|y|\rangle$ (a.u.)"
+    course.set(xlabel="step", ylabel=text, yscale="log")
     naive = two_inputs.COURSE_RULES[BY_NAME["naive"]]
     course.set_title(rf"$\sigma_y = {two_inputs.COURSE_SIGMA:g}$, {naive.label}: decay x {naive.decay:g}", fontsize=8)
-    sweep.set(xlabel=SIGMA, ylabel=text, xscale="log", xlim=SIGMA_LIMITS, yscale="log", ylim=(1e-10, 1e45))
-    sweep.axhline(float(np.finfo(np.float32).max), color=GREY, lw=0.8, ls=":")
-    sweep.text(100, 1e39, "largest float32", fontsize=7, color=GREY, ha="right", va="bottom")
-    sweep.legend(loc="center left", fontsize=7)
+    sweep.set(xlabel=SIGMA, ylabel=text, xscale="log", xlim=SIGMA_LIMITS, yscale="log")
+    for axis in (course, sweep):
+        if not np.isfinite(axis.dataLim.minposy):
+            axis.set_yscale("linear")
+            say(axis, "diverged from the first")
+        elif axis.dataLim.y1 > LARGEST:  # what grows beyond all bounds leaves the panel
+            axis.set_ylim(max(axis.get_ylim()[0], 1e-10), 1e45)
+            axis.axhline(LARGEST, color=GREY, lw=0.8, ls=":")
+            text = {"fontsize": 7, "color": GREY, "transform": axis.get_yaxis_transform()}
+            axis.text(0.98, 1e39, "largest float32", ha="right", va="bottom", **text)
 
 
 def _band(axis: Axes, x: Any, values: Floats, name: str) -> None:
@@ -111,14 +131,14 @@ def _inputs(axis: Axes, result: ToyResult) -> None:
         w = result.arrays["course/weights"][BY_NAME[name], 0]
         direction = length * w / np.hypot(*w) * np.sign(w[np.argmax(np.abs(w))])
         axis.annotate("", direction, (0, 0), arrowprops={"arrowstyle": "-|>", "color": COLOURS[name], "lw": 1.8})
-    axis.set(xlabel="x, the cluster", ylabel="y, noise", xlim=(-3, 3), ylim=(-3 * sigma, 3 * sigma))
-    axis.set_title(rf"$\sigma_y = {sigma:g}$; arrows: $w$", fontsize=8)
+    axis.set(xlabel="x, the cluster (a.u.)", ylabel="y, noise (a.u.)", xlim=(-3, 3), ylim=(-3 * sigma, 3 * sigma))
+    axis.set_title(rf"$\sigma_y = {sigma:g}$; arrows: weights $w$", fontsize=8)
 
 
 SWEPT = {
-    "mean": (r"mean $\bar z$ (Hz)", r"\bar z"),
-    "variance": (r"variance $\sigma^2$ (Hz$^2$)", r"\sigma^2"),
-    "slope": (r"$\mathrm{d}z/\mathrm{d}t$", r"\mathrm{d}z/\mathrm{d}t"),
+    "mean": "mean $\\bar z$\n(Hz)",
+    "variance": "variance $\\sigma^2$\n(Hz$^2$)",
+    "slope": "$\\mathrm{d}z/\\mathrm{d}t$\n(Hz/s)",
 }
 
 
@@ -131,12 +151,12 @@ def _rule(figure: SubFigure, result: ToyResult) -> None:
             for k, value in enumerate(values):
                 colour = LOW_TO_HIGH(k / (len(values) - 1))
                 dw = result.arrays[f"dw/{name}"][row, k]
-                axis.plot(result.arrays["z"][row], dw, color=colour, label=f"{value:g}")
+                axis.plot(result.arrays["z"][row], dw, color=colour, label=f"{value:g}".replace("-", "−"))
             axis.axhline(0, color=GREY, lw=0.6, zorder=0)
             axis.set(xlabel="activity z (Hz)", ylabel=r"$\Delta w$ (a.u.)")
             axis.set_title(names[activation], fontsize=8)
             if row == 0:
-                axis.legend(title=SWEPT[name][0], title_fontsize=8, fontsize=7, handlelength=1.2)
+                legend_beside(axis, title=SWEPT[name], title_fontsize=8, fontsize=7)
     _losses(list(axes[2]), result)
     letter(list(axes.ravel()))
 
@@ -148,15 +168,15 @@ def _losses(axes: list[Axes], result: ToyResult) -> None:
     for axis, name, loss in zip(axes, rule_curves.HEBBIAN_LOSSES, hebbian, strict=True):
         total = predictive + loss
         axis.plot(distance, predictive, color=ORANGE, label="predictive")
-        axis.plot(distance, loss, color=GREEN, label=f"Hebbian, {texts[name]}")
+        axis.plot(distance, loss, color=GREEN, label="Hebbian")
         axis.plot(distance, total, color=BLUE, lw=2.0, label="sum")
         least = int(np.argmin(total))
         if 0 < least < len(total) - 1:
             axis.plot(distance[least], total[least], "o", color=BLUE, ms=5)
         axis.axhline(0, color=GREY, lw=0.6, zorder=0)
-        axis.set(xlabel="distance D of the clusters", ylabel="loss", ylim=(-4.2, 4.2))
-        axis.set_title(texts[name], fontsize=8)
-        axis.legend(fontsize=7)
+        axis.set(xlabel="distance D of the clusters (a.u.)", ylabel="loss (a.u.)", ylim=(-4.2, 4.2))
+        axis.set_title(f"Hebbian loss {texts[name]}", fontsize=8)
+    legend_beside(axes[-1], fontsize=7)
 
 
 def _digit_sequences(figure: SubFigure, result: ToyResult) -> None:
@@ -182,14 +202,14 @@ def _digit_sequences(figure: SubFigure, result: ToyResult) -> None:
             for x, values in zip(place, found[..., column], strict=True):
                 axis.plot(np.full(len(values), x), values, ".", color=BLACK, ms=3)
         axis.set(ylabel="selectivity", title=f"{kind} sequences")
-    bars[0].legend(loc="upper right")
+    legend_above(right, bars[:1])
     bars[1].set_xticks(range(len(names)), names)
     letter([maps[0, 0], bars[0]])
 
 
 Drawer = Callable[[SubFigure, ToyResult], None]
 DRAWERS: dict[str, tuple[Drawer, float]] = {  # and the height, inches
-    "two-inputs": (_two_inputs, 5.6),
+    "two-inputs": (_two_inputs, 6.0),
     "rule": (_rule, 7.6),
     "digit-sequences": (_digit_sequences, 3.5),
 }

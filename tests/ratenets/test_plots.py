@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
 from foundation.errors import UsageError
 from ratenets.evaluation.report import LayerReport, Origin, RunReport
 from ratenets.plots import STYLES, conditions_of, layerwise
+from tests.figures import faults
 
 
 def report(seed=0, name="LPL", *, untrained=False, epochs=60, accuracy=0.5, dimensions=4.0, layers=3, **settings):
@@ -39,7 +39,7 @@ def labels(reports):
 def drawn(reports):
     """The panels, drawn."""
     figure = layerwise(reports)
-    FigureCanvasAgg(figure).draw()
+    assert faults(figure) == []
     return figure.axes
 
 
@@ -131,3 +131,32 @@ def test_what_cannot_be_compared_is_refused():
         other = replace(report(1), origin=replace(report(1).origin, **{name: value}))
         with pytest.raises(UsageError, match=f"same images; {name}: LPL-0 has .*, LPL-1 {value}"):
             layerwise([report(0), other])
+
+
+def few_labels(**changes):
+    """A report of the protocol that reads every layer with few labels, too."""
+    made = report(0, **changes)
+    rows = tuple(replace(row, few=0.4) for row in made.rows)
+    return replace(made, rows=rows, origin=replace(made.origin, protocol="few-labels", labels=100))
+
+
+LONG = "mine, with a name that is very long and has $dollars$"
+
+
+@pytest.mark.parametrize(
+    "reports",
+    [
+        [report(0)],
+        [report(0, layers=1)],
+        [few_labels(), few_labels(name="LPL, predictive off")],
+        [few_labels(layers=1)],
+        [report(seed, name, epochs=e) for seed in (0, 1) for name, e in (("LPL", 60), (LONG, 20), ("x", 20))],
+        [report(0, encoder={"width": w}) for w in (0.25, 0.5, 1.0, 2.0)] + [report(0, learning_rate=5e-4)],
+        [report(0, f"{LONG} {number}") for number in range(12)],
+    ],
+)
+def test_nothing_is_cut_or_on_top_of_anything_else(reports):
+    axes = drawn(reports)
+    assert [axis.get_ylim()[0] for axis in axes] == [0, 0, 0]
+    assert all(height > 1.2 for height in (axis.get_window_extent().height / axis.figure.dpi for axis in axes))
+    assert all(tick == round(tick) for axis in axes for tick in axis.get_xticks())  # of layers

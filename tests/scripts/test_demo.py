@@ -12,6 +12,7 @@ from foundation.errors import UsageError
 from ratespike.demo_report import FIGURES, write_report
 from ratespike.demo_tour import DemoConfig, Tour, check_demo, take
 from spiking.brian.running import code_generation
+from tests.figures import faults
 
 SMALL = DemoConfig(
     seeds=2,
@@ -54,6 +55,13 @@ def test_the_report_has_its_figures_and_its_numbers(tour, out):
     loss = 100 * (report.rate_accuracy - report.spiking_accuracy[31])
     assert f"At T = 32 the conversion costs {loss:.1f} points" in text
     assert "nan" not in text.lower().replace("nano", "")
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_is_legible(tour, name):
+    from ratespike import demo_figures
+
+    assert faults(getattr(demo_figures, name)(tour)) == []
 
 
 def test_both_simulators_ran_the_same_network(tour):

@@ -12,6 +12,7 @@ from ratenets.lpl.encoders import EncoderConfig
 from ratenets.lpl.ladder import rungs
 from ratenets.lpl.ladder_results import LadderResult, RungResult, ladder, read_results, table, write_result
 from ratenets.run_config import RunConfig
+from tests.figures import faults
 
 BASE = LPLConfig(encoder=EncoderConfig(hidden=(8, 6)), run=RunConfig(epochs=2))
 
@@ -44,7 +45,8 @@ RESULT = LadderResult(
 def test_a_result_is_read_as_it_was_written_and_drawn(tmp_path):
     write_result(tmp_path / "l.json", RESULT)
     assert read_results(tmp_path / "l.json") == [RESULT]
-    assert len(ladder([RESULT, RESULT]).axes) == 4
+    figure = ladder([RESULT, RESULT])
+    assert (len(figure.axes), faults(figure)) == (4, [])
     assert "30.0" in table(RESULT)
     diverged = replace(RESULT, rungs=(replace(RESULT.rungs[0], activity=(1.0, None)),))
     write_result(tmp_path / "d.json", diverged)
@@ -74,6 +76,17 @@ def test_every_rung_is_drawn_in_a_style_of_its_own():
     lines = ladder([many]).axes[0].get_lines()[:-1]  # the last one is chance
     assert [line.get_label() for line in lines] == [f"rung {n}" for n in range(7)]
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 7
+
+
+@pytest.mark.parametrize("rungs", [1, 7])
+def test_long_names_of_rungs_are_whole_and_no_formulas(rungs):
+    names = [f"rung {n}: another $set$ of settings, learning rate 0.001" for n in range(rungs)]
+    figure = ladder([replace(RESULT, rungs=tuple(replace(RESULT.rungs[0], name=name) for name in names))] * 2)
+    assert faults(figure) == []
+    (legend,) = figure.legends
+    shown = [" ".join(text.get_text().replace(r"\$", "$").split()) for text in legend.get_texts()]
+    assert shown == [*names, "chance"]
+    assert all(tick == round(tick) for axis in figure.axes for tick in axis.get_xticks())  # of layers
 
 
 def test_the_command_trains_all_and_goes_on_where_it_was_stopped(tmp_path, run, monkeypatch):

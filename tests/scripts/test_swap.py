@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ratenets.lpl.swap_results import read_results
+from ratenets.lpl.swap import Course
+from ratenets.lpl.swap_config import SwapConfig
+from ratenets.lpl.swap_results import SwapResult, read_results, swap
+from tests.figures import faults
 
 
 @pytest.fixture
@@ -45,3 +48,13 @@ def test_from_pictures_to_the_figure(root, run, monkeypatch):
     assert status == 2
     assert "train one with --no-biases" in errors
     assert not Path("no.json").exists()
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_names_of_runs_are_whole_and_the_legend_covers_nothing(number):
+    course = Course(np.arange(4), np.array([[0.5], [0.1], [0.2]]) * np.ones((3, 4)), np.full((3, 4), 0.1))
+    names = [f"a-rather-long-$name$-of-a-run-{n}-with-words" for n in range(number)]
+    figure = swap([SwapResult(f"runs/{name}", "fashion-mnist", SwapConfig(), course) for name in names])
+    assert faults(figure) == []
+    titles = [axis.get_title().replace(r"\$", "$").replace("\n", "") for axis in figure.axes]
+    assert [title.startswith(name) for title, name in zip(titles, names, strict=True)] == [True] * number

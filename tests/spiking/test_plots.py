@@ -1,7 +1,6 @@
 """The spiking level's figures: every panel that the data allow, with the numbers of the analyses, legible."""
 
 import dataclasses
-import itertools
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -19,6 +17,7 @@ from foundation.figures import save
 from spiking.analysis import analyse, learning_curve
 from spiking.plots import lpl_network, stdp
 from spiking.recording import NetworkRecord, PairingCurve, Spikes
+from tests.figures import faults
 
 
 @pytest.fixture(autouse=True)
@@ -79,34 +78,6 @@ def letters(figure: Figure) -> dict[str, Axes]:
     return {axis.get_title(loc="left"): axis for axis in figure.axes if axis.get_title(loc="left")}
 
 
-def unseen_ticks(figure: Figure) -> Iterator[Text]:
-    """The labels of ticks beyond the ends of their axes, which matplotlib makes and does not draw."""
-    for axes in figure.axes:
-        for axis in (axes.xaxis, axes.yaxis):
-            low, high = np.sort(axis.get_view_interval())
-            margin = 1e-6 * (high - low)
-            yield from (
-                tick.label1 for tick in axis.get_major_ticks() if not low - margin <= tick.get_loc() <= high + margin
-            )
-
-
-def colliding(figure: Figure) -> list[tuple[str, str]]:
-    """Pairs of texts that overlap, and texts that leave the page (beside "page"), on a drawn figure."""
-    renderer = FigureCanvasAgg(figure).get_renderer()
-    figure.draw(renderer)
-    texts = [text for text in figure.findobj(Text) if isinstance(text, Text) and text.get_text().strip()]
-    unseen = set(unseen_ticks(figure))
-    upright = [text for text in texts if text.get_visible() and text.get_rotation() in (0, 90)]  # as their boxes are
-    shown = [text for text in upright if text not in unseen]
-    boxes = [(text.get_text(), text.get_window_extent(renderer).padded(-1.0)) for text in shown]
-    boxes = [(text, box) for text, box in boxes if box.width > 0 and box.height > 0]
-    assert len(boxes) > 10
-    found = [(one, other) for (one, a), (other, b) in itertools.combinations(boxes, 2) if a.overlaps(b)]
-    page = figure.bbox
-    inside = [page.x0 <= b.x0 and b.x1 <= page.x1 and page.y0 <= b.y0 and b.y1 <= page.y1 for _, b in boxes]
-    return found + [(text, "page") for (text, _), fits in zip(boxes, inside, strict=True) if not fits]
-
-
 CONDITIONS = ("LPL", "Pred. off", "Hebb off", "Inhib. off", "Inhib. fixed")
 
 
@@ -125,12 +96,13 @@ def test_one_network_has_every_panel_and_its_numbers() -> None:
     assert sum(shares) == pytest.approx(100)
     assert len(shares) == 11
     for line, weights in zip(panels["j"].lines, curve.weights.T, strict=True):
-        np.testing.assert_allclose(np.asarray(line.get_xdata()), [0.0, 0.15, 0.3])
+        np.testing.assert_allclose(np.asarray(line.get_xdata()), [0.0, 150.0, 300.0])
         np.testing.assert_allclose(np.asarray(line.get_ydata()), weights)
     np.testing.assert_allclose(np.asarray(panels["k"].lines[0].get_ydata()), curve.preferences["P1"])
     x, y = (np.asarray(values) for values in panels["l"].lines[0].get_data())
-    np.testing.assert_allclose(y, x * 1000 / 20 - 2 / 20 / 2, rtol=1e-9)  # inh., means of three bins
-    assert (len(x), x[-1]) == (104, 0.312)
+    np.testing.assert_allclose(y, x / 20 - 2 / 20 / 2, rtol=1e-9)  # inh., means of three bins
+    assert (len(x), x[-1]) == (104, 312.0)
+    assert [panels[name].get_xlabel() for name in "jkl"] == ["training (s)", "training (s)", "whole run (s)"]
 
 
 def test_conditions_stand_side_by_side_and_nothing_overlaps() -> None:
@@ -139,7 +111,7 @@ def test_conditions_stand_side_by_side_and_nothing_overlaps() -> None:
     records[2], records[3] = silent(CONDITIONS[2]), uninhibited(CONDITIONS[3])
     figure = lpl_network(records)
     assert "".join(letters(figure)) == "abcdefghijkl"
-    assert colliding(figure) == []
+    assert faults(figure) == []
     for panel in "cdef":
         assert [tick.get_text() for tick in letters(figure)[panel].get_xticklabels()] == list(CONDITIONS)
     shown = [text.get_text() for text in figure.findobj(Text) if isinstance(text, Text)]
@@ -151,7 +123,103 @@ def test_conditions_stand_side_by_side_and_nothing_overlaps() -> None:
 
 @pytest.mark.parametrize("records", [[network()], [network(), network("Pred. off")]], ids=["one", "two"])
 def test_few_conditions_overlap_nowhere(records: list[NetworkRecord]) -> None:
-    assert colliding(lpl_network(records)) == []
+    assert faults(lpl_network(records)) == []
+
+
+LONG_LABELS = ("λ = 0.5, φ = 0.25, inhibition fixed", "λ = 2.125, φ = 1, inhibition plastic, eta 0.002", "LPL")
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_long_names_of_conditions_are_whole(number: int) -> None:
+    """Below the panels one is written in lines, and several have the numbers that stand before them at their rows."""
+    figure = lpl_network([network(label) for label in LONG_LABELS[:number]])
+    assert faults(figure) == []
+    ticks = [tick.get_text() for tick in letters(figure)["c"].get_xticklabels()]
+    rows = [" ".join(text.get_text().split()) for text in figure.findobj(Text) if text.get_weight() == "bold"]  # type: ignore[attr-defined]  # findobj is typed as of artists
+    if number == 1:
+        assert [" ".join(tick.split()) for tick in ticks] == list(LONG_LABELS[:1])
+        assert LONG_LABELS[0] in rows
+    else:
+        assert ticks == [str(n) for n in range(1, number + 1)]
+        assert {f"{n}: {label}" for n, label in enumerate(LONG_LABELS[:number], 1)} <= set(rows)
+
+
+def of_seconds(label: str = "LPL", **changes: Any) -> NetworkRecord:
+    """A run of two seconds: a single time of rates, a reconstruction much worse than a constant's, hardly a spike."""
+    few = Spikes(np.array([310.0]), np.array([3]), 20)
+    short = {"start": 310.0, "end": 312.0, "exc": few, "inh": Spikes(np.empty(0), np.empty(0, dtype=np.int64), 5)}
+    rates = {"exc": np.array([0.025]), "inh": np.array([0.0])}
+    shifted = {"weight_time": np.array([0.0, 1.0, 2.0]), "rate_time": np.array([2.5]), "rates": rates}
+    record = network(label, **{**short, **shifted, **changes})
+    ends = {name: getattr(record, name) for name in ("exc", "inh", "inputs")}
+    moved = {name: Spikes(each.time - 309.5, each.unit, each.size) for name, each in ends.items()}
+    return dataclasses.replace(record, start=0.5, end=2.5, **moved)
+
+
+def test_a_run_of_seconds_has_axes_in_seconds_and_says_what_it_does_not_know() -> None:
+    figure = lpl_network([of_seconds()])
+    assert faults(figure) == []
+    panels = letters(figure)
+    assert [panels[name].get_xlabel() for name in "jkl"] == ["training (s)", "training (s)", "whole run (s)"]
+    (shown,) = [line for line in panels["l"].lines if line.get_label() == "exc."]
+    assert (shown.get_marker(), shown.get_xdata()) == (".", [2.5])  # a line of one point is none
+    assert panels["l"].get_xlim()[0] == 0
+    assert panels["l"].get_xlim()[1] >= 2.5
+    assert [text.get_text() for text in panels["f"].texts] == ["unknown"]
+    texts = [text.get_text() for text in figure.findobj(Text)]  # type: ignore[attr-defined]  # as above
+    assert "no spikes in the last 2 s" not in texts  # the one at the beginning counts
+    nothing = of_seconds(exc=Spikes(np.empty(0), np.empty(0, dtype=np.int64), 20))
+    texts = [text.get_text() for text in lpl_network([nothing]).findobj(Text)]  # type: ignore[attr-defined]  # as above
+    assert "no spikes in the last 2 s" in texts
+
+
+def test_a_long_run_has_axes_in_thousands_of_seconds() -> None:
+    figure = lpl_network([network(weight_time=np.array([0.0, 5e4, 1e5]))])
+    assert faults(figure) == []
+    panels = letters(figure)
+    assert [panels[name].get_xlabel() for name in "jl"] == ["training (10³ s)", "whole run (s)"]
+    assert "100" in [tick.get_text() for tick in panels["j"].get_xticklabels()]
+
+
+def test_no_bar_of_a_reconstruction_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = analyse(network())
+    decoding = dataclasses.replace(found.decoding, r2=np.array([-17.2, -1.9, 0.0, 0.9, -0.1]))
+    monkeypatch.setattr("spiking.plots.analyse", lambda record: dataclasses.replace(found, decoding=decoding))
+    figure = lpl_network([network()])
+    assert faults(figure) == []
+    axis = letters(figure)["c"]
+    assert axis.get_ylim()[0] < -17.2
+    assert {"−10", "−1", "0", "1"} <= {tick.get_text() for tick in axis.get_yticklabels()}
+
+
+def test_without_inhibition_nothing_speaks_of_it() -> None:
+    texts = [text.get_text() for text in lpl_network([uninhibited("Inhib. off")]).findobj(Text)]  # type: ignore[attr-defined]  # as above
+    assert "exc." in texts
+    assert "inh." not in texts
+    both = letters(lpl_network([uninhibited("Inhib. off"), network()]))["l"].get_legend()
+    assert both is not None
+    assert {text.get_text() for text in both.get_texts()} == {"exc.", "inh."}
+
+
+NAMES = ("vision, left eye", "whisker $C_2$ and $D_1$", "a rather long name of a population", "touch_left", "réward")
+
+
+@pytest.mark.parametrize("populations", [3, 5])
+def test_names_of_populations_stand_as_they_are_and_are_no_formulas(populations: int) -> None:
+    figure = lpl_network([network(populations=populations, names=NAMES[:populations])])
+    assert faults(figure) == []
+    assert "".join(letters(figure)) == "abcdefgh"
+    panels = letters(figure)
+    legend = panels["c"].get_legend()
+    assert legend is not None
+    for texts in (panels["a"].get_yticklabels(), panels["f"].get_xticklabels(), legend.get_texts()):
+        names = [" ".join(text.get_text().replace(r"\$", "$").split()) for text in texts]
+        assert names == list(NAMES[:populations])
+
+
+def test_other_names_do_not_go_into_one_figure() -> None:
+    with pytest.raises(UsageError, match=r"other input populations \(a, b, c and P0, P1, P2\)"):
+        lpl_network([network(populations=3, names=("a", "b", "c")), network(populations=3)])
 
 
 def test_networks_of_one_label_are_pooled() -> None:
@@ -172,7 +240,7 @@ def test_other_populations_have_no_panels_of_selectivity(populations: int) -> No
     panels = letters(figure)
     assert "".join(panels) == "abcdefgh"
     assert len(panels["g"].lines) == populations
-    assert colliding(figure) == []
+    assert faults(figure) == []
 
 
 def test_a_recording_too_short_to_decode_is_drawn(tmp_path: Path) -> None:
@@ -215,12 +283,12 @@ def test_variances_share_a_panel_in_ms_and_percent() -> None:
     curves = [curve(variance) for variance in (100.0, 0.1, 1.0)]
     figure = stdp(curves)
     (axis,) = figure.axes
-    assert labels(axis) == [rf"$\sigma^2$ = {variance}" for variance in ("0.1", "1", "100")]
+    assert labels(axis) == [rf"$\sigma^2$ = {variance} Hz" for variance in ("0.1", "1", "100")]
     x, y = (np.asarray(values) for values in axis.lines[0].get_data())
     np.testing.assert_allclose(x, np.linspace(-20, 20, 100))
     np.testing.assert_allclose(y, 100 * curves[1].relative_delta_w[::-1])
     assert axis.get_xlabel() == r"$\Delta t$, post − pre (ms)"
-    assert colliding(figure) == []
+    assert faults(figure) == []
 
 
 def changes_at_10_ms(curves: Sequence[PairingCurve]) -> list[list[float]]:
@@ -239,7 +307,7 @@ def test_frequencies_share_a_panel_and_have_one_of_the_change_at_10_ms() -> None
     for line, change in zip(dependence.lines, changes_at_10_ms(by_frequency), strict=False):
         np.testing.assert_allclose(np.asarray(line.get_xdata()), [1, 10, 20, 50])
         np.testing.assert_allclose(np.asarray(line.get_ydata()), change)
-    assert colliding(figure) == []
+    assert faults(figure) == []
 
 
 def test_many_settings_go_into_several_rows_and_a_variant_is_named() -> None:
@@ -247,7 +315,7 @@ def test_many_settings_go_into_several_rows_and_a_variant_is_named() -> None:
     figure = stdp([*curves, curve(variant="as_reported")])
     assert "".join(letters(figure)) == "abcde"
     assert figure.axes[0].get_title() == "10 Hz, mean 20 Hz\nas reported"
-    assert colliding(figure) == []
+    assert faults(figure) == []
 
 
 def test_pairs_closer_than_10_ms_have_no_panel_of_it() -> None:

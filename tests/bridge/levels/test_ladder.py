@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 from bridge.levels import Ladder, LevelsConfig, compare_levels, paper_layer, rates_layer
 from bridge.levels.agreement import agreement_of, by_number, reliability
@@ -19,6 +18,7 @@ from bridge.levels.results import read_results, report, results_of, where_lost, 
 from bridge.levels.rule import TERMS
 from bridge.levels.sweeps import SweepConfig, sweep
 from foundation.errors import RatespikeError, UsageError
+from tests.figures import faults
 
 CONFIG = LevelsConfig(realisations=4, shuffles=2)
 
@@ -149,7 +149,7 @@ def test_the_file_holds_everything_and_draws_the_same_figure(results: dict[str, 
     write_results(tmp_path / "comparison.json", results)
     (found,) = read_results(tmp_path / "comparison.json")
     assert found == json.loads(json.dumps(results))
-    assert isinstance(plasticity([found]), Figure)
+    assert faults(plasticity([found])) == []
     text = report(found, ("plasticity.png",))
     assert "![plasticity.png](plasticity.png)" in text
     assert text.count("| inhibition |") == len(TERMS)
@@ -161,7 +161,9 @@ def test_the_file_holds_everything_and_draws_the_same_figure(results: dict[str, 
 
 def test_what_was_left_out_leaves_the_figure_and_the_report_whole(ladder: Ladder) -> None:
     bare = results_of(ladder)
-    assert isinstance(plasticity([bare]), Figure)
+    figure = plasticity([bare])
+    assert faults(figure) == []
+    assert [axis.get_title(loc="left") for axis in figure.axes if axis.get_title(loc="left")] == list("abcde")
     assert "Learning on" not in report(bare, ())
     assert "spikes add" not in report(bare, ())
 

@@ -5,7 +5,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from foundation.errors import UsageError
 from ratenets.butd.plots import MOST_NAMES, STYLES, butd
 from ratenets.butd.results import RunResult
+from tests.figures import faults
 from tests.ratenets.butd.made_results import made
 
 ACCURACY, FINAL, ACTIVE = "test accuracy,\naverage over tasks (%)", "final test accuracy (%)", "active units (%)"
@@ -24,7 +24,7 @@ ATTRIBUTES = tuple(f"attribute {number}" for number in range(40))
 def drawn(results: list[RunResult]) -> list[Axes]:
     """The panels, drawn."""
     figure = butd(results)
-    FigureCanvasAgg(figure).draw()
+    assert faults(figure) == []
     return list(figure.axes)
 
 
@@ -172,3 +172,25 @@ def test_what_cannot_be_compared_is_refused():
     for other in (made(1, data="cifar10"), made(1, tasks=("up", "down"))):
         with pytest.raises(UsageError, match="Counter-Hebb-0 and Counter-Hebb-1 have others"):
             butd([made(), other])
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        [
+            made(seed, name, tied=name != "a")
+            for seed in (0, 1)
+            for name in ("a", "a long $name$ of a user's own, in words")
+        ],
+        [made(tasks=("class",), guided=False, epochs=(0,))],
+        [made(tasks=("left or right of it", "what is on the left", "what is on the right"))],
+        [made(name=f"a condition of {number} words, one of many") for number in range(9)],
+    ],
+)
+def test_nothing_is_cut_or_on_top_of_anything_else(results):
+    drawn(results)
+
+
+def test_a_single_epoch_is_seen():
+    *_, alignment = panels([made(guided=False, epochs=(0,))])
+    assert [line.get_marker() for line in alignment.get_lines()[:3]] == ["o"] * 3

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from sklearn.decomposition import PCA
@@ -30,6 +29,7 @@ from ratenets.evaluation.factors import (
     vary,
 )
 from ratenets.sequences.shapes3d import SequenceConfig, Shapes3DSequences, factors_of
+from tests.figures import faults
 
 SIZES = (4, 3, 5, 3, 2, 4)
 N = 4 * 3 * 5 * 3 * 2 * 4
@@ -227,8 +227,16 @@ def test_a_setting_out_of_range_is_one_line(name: str, value: int, least: int) -
 
 
 def drawn(figure: Figure) -> Figure:
-    FigureCanvasAgg(figure).draw()
+    assert faults(figure) == []
     return figure
+
+
+@pytest.mark.parametrize("names", [["LPL"], ["a-rather-long-name"], [f"a rather $long$ name {n}" for n in range(5)]])
+def test_scores_stand_above_whole_names(names: list[str]) -> None:
+    report = factor_report(look_up(ONE_HOT), config=QUICK, sizes=SIZES)
+    (axis,) = drawn(factor_plots.scores([(name, report) for name in names])).axes
+    ticks = [tick.get_text().replace(r"\$", "$") for tick in axis.get_xticklabels()]
+    assert ["".join(tick.split()) for tick in ticks] == ["".join(name.split()) for name in names]
 
 
 MATRICES = (factor_plots.similarities, factor_plots.manifolds, factor_plots.scatters)
@@ -241,14 +249,14 @@ def test_a_row_for_each_network_and_a_column_for_each_factor(
     mixed: Features = ONE_HOT @ np.random.default_rng(5).normal(size=(sum(SIZES), 10))
     reports = {
         "LPL": factor_report(look_up(ONE_HOT), sequences, config=QUICK, sizes=SIZES),
-        "random": factor_report(look_up(mixed), config=QUICK, sizes=SIZES),
+        "a random, $long$ name": factor_report(look_up(mixed), config=QUICK, sizes=SIZES),
         "silent": factor_report(look_up(np.zeros((N, 3))), config=QUICK, sizes=SIZES),
     }
     figure = drawn(draw(reports))
     panels = [axis for axis in figure.axes if axis.get_subplotspec() is not None and axis.get_label() != "<colorbar>"]
     assert len(panels) == 18
     assert [axis.get_title() for axis in panels[:6]] == list(factor_plots.TITLES.values())
-    assert [axis.get_ylabel().split("\n")[0] for axis in panels[::6]] == list(reports)
+    assert [axis.get_ylabel().split("\n")[0] for axis in panels[::6]] == ["LPL", r"a random, \$long\$", "silent"]
 
 
 def test_transitions_need_sequences(sequences: Shapes3DSequences) -> None:

@@ -18,7 +18,8 @@ from ratenets.hebbian.learning_plots import STYLES
 from ratenets.hebbian.picture_plots import MOST_EXAMPLES, examples, weights
 from ratenets.hebbian.plots import local_rules
 from ratenets.hebbian.results import LocalResult
-from tests.ratenets.hebbian.made_local import made, pictures
+from tests.figures import faults
+from tests.ratenets.hebbian.made_local import made, pictures, planned, runs_of_rules
 
 ACCURACIES = (0.4, 0.5, 0.6)
 HALF = 4.302653 * 0.1 / 3**0.5  # t(0.975, 2) s / sqrt n
@@ -179,3 +180,27 @@ def test_a_row_of_many_images_is_cut_and_still_counted():
     assert len(by_class.get_images()) == 30
     assert len(by_prediction.get_images()) == MOST_EXAMPLES
     assert [text.get_text() for text in by_prediction.texts] == ["3/30", *["0/0"] * 9]
+
+
+# --- legible ----------------------------------------------------------------------------------------------------------
+NAME = "a very long $name$ of a condition of a user's own, with many words in it"
+
+
+@pytest.mark.parametrize("experiment", ["two-classes", "three-classes", "ten-classes", "snr", "bias", "harder"])
+def test_what_an_experiment_finds_is_legible(experiment):
+    assert faults(local_rules(planned(experiment, seeds=2))) == []
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        lambda: local_rules([made(0, NAME)]),
+        lambda: local_rules([made(0, f"{NAME} {number}", epochs=1) for number in range(6)]),
+        lambda: local_rules(runs_of_rules(3.0, rules=7)),
+        lambda: weights([pictures()]),
+        lambda: weights([pictures((20, 15), classes=3)], shared=False),
+        lambda: examples([pictures()]),
+    ],
+)
+def test_other_figures_are_legible(figure):
+    assert faults(figure()) == []

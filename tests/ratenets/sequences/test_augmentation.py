@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from foundation.errors import UsageError
 from ratenets.sequences.augmentation import image_sequence, two_views, view
 from ratenets.sequences.config import DEFAULT_VIEWS, ViewConfig
+from ratenets.sequences.plots import augmentations, read_views
+from tests.figures import faults
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -102,3 +104,9 @@ def test_impossible_views_are_refused(changes):
     (name,) = changes
     with pytest.raises(UsageError, match=f"views.{name}"):
         ViewConfig(**changes)
+
+
+def test_the_figure_of_views_is_legible():
+    shown = read_views("digits", None, 0)
+    assert faults(augmentations(shown)) == []
+    assert faults(augmentations(shown * 2)) == []

@@ -12,6 +12,7 @@ from foundation.figures import save
 from ratenets.toy import digit_sequences, rule_curves, two_inputs
 from ratenets.toy.plots import toy
 from ratenets.toy.results import ToyResult, read_results, write_result
+from tests.figures import faults
 
 TWO = two_inputs.TwoInputsConfig(sigmas=3, probabilities=3, repetitions=2, steps=20, samples=10, test_samples=50)
 CURVES = rule_curves.CurvesConfig(points=30)
@@ -114,8 +115,22 @@ def test_every_panel_of_a_figure_has_labels_and_something_to_see(results, experi
     for axis in axes:
         assert axis.get_ylabel()
         assert axis.lines or axis.patches
+    assert faults(figure) == []
     save(figure, tmp_path / "toy.png")
     assert (tmp_path / "toy.png").stat().st_size > 10_000
+
+
+def test_axes_of_activity_fit_what_is_drawn(results):
+    """Little has happened after some steps; what grows beyond all bounds leaves the panel, which says where."""
+    result = results["two-inputs"]
+    course, sweep = toy([result]).axes[4:]
+    assert course.get_ylim()[1] / course.get_ylim()[0] < 1e6
+    assert [axis.get_ylabel() for axis in (course, sweep)] == [r"mean activity $\langle|y|\rangle$ (a.u.)"] * 2
+    large = {**result.arrays, "sigma/activity": result.arrays["sigma/activity"] * 1e60}
+    figure = toy([dataclasses.replace(result, arrays=large)])
+    assert faults(figure) == []
+    assert [text.get_text() for text in figure.axes[5].texts] == ["largest float32"]
+    assert figure.axes[5].get_ylim()[1] == 1e45
 
 
 def test_the_sweep_is_drawn_as_it_was_found(results):
@@ -139,5 +154,7 @@ def test_several_results_stand_below_each_other(results):
 def test_what_has_diverged_can_still_be_drawn(results, experiment, tmp_path):
     result = results[experiment]
     nothing = {name: np.full_like(array, np.nan) for name, array in result.arrays.items()}
-    save(toy([dataclasses.replace(result, arrays=nothing)]), tmp_path / "toy.png")
+    figure = toy([dataclasses.replace(result, arrays=nothing)])
+    assert faults(figure) == []
+    save(figure, tmp_path / "toy.png")
     assert (tmp_path / "toy.png").stat().st_size > 10_000
