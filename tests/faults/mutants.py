@@ -185,13 +185,14 @@ class Worker:
     def read(self, content: bytes) -> Found:
         """What becomes of a mutant."""
         self.path.write_bytes(content)
-        self.pipe.send(True)
-        if not self.pipe.poll(SECONDS):
-            self._again()
-            return "hang", f"more than {SECONDS} s"
         try:
+            self.pipe.send(True)
+            if not self.pipe.poll(SECONDS):
+                self._again()
+                return "hang", f"more than {SECONDS} s"
             found: Found = self.pipe.recv()
-        except EOFError:
+        except (EOFError, ConnectionError):
+            self.process.join()
             code = self.process.exitcode
             self._again()
             return "crash", f"exit status {code}"

@@ -80,6 +80,17 @@ def test_what_a_killed_writer_left_goes_with_the_next_write_and_a_live_one_is_le
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
+def test_files_of_others_with_hidden_names_are_not_swept(tmp_path):
+    (tmp_path / ".net-notes.partial").write_text("mine")
+    for name in (".net-old.parts", ".net-mine.part"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "notes.txt").write_text("mine")
+    for path in (*tmp_path.iterdir(), *tmp_path.glob("*/notes.txt")):
+        os.utime(path, (0, 0))
+    write_text(tmp_path / "net.h5", "x")
+    assert len([*tmp_path.rglob("*")]) == 6
+
+
 def test_files_are_written_where_there_are_neither_locks_nor_hard_links(tmp_path, monkeypatch):
     def refused(*arguments: object, **options: object) -> None:
         raise OSError(errno.EOPNOTSUPP, "not supported")

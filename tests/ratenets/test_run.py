@@ -264,6 +264,47 @@ def test_a_checkpoint_of_an_earlier_version_goes_on_with_a_word(tmp_path):
         run.train(Line(), RunConfig(epochs=5), tmp_path, resume=True)
 
 
+def test_settings_that_are_edited_while_a_run_trains_are_noticed_when_it_goes_on(tmp_path):
+    class Edits(Line):
+        def step(self, epoch: int, index: int) -> dict[str, Tensor]:
+            (tmp_path / CONFIG).write_text("seed = 3\n")
+            return super().step(epoch, index)
+
+    (tmp_path / CONFIG).write_text("seed = 2\n")
+    run.train(Edits(), RunConfig(epochs=2), tmp_path)
+    with pytest.raises(UsageError, match="was changed in seed"):
+        run.train(Line(), RunConfig(epochs=3), tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"metrics": 5}, {"metrics": [1]}, {"settings": [1]}, {"sums": {"a": 1}}, {"network": {0: torch.zeros(1)}},
+        {"optimizer": {"state": [], "param_groups": []}}, {"optimizer": {"state": {}, "param_groups": 3}},
+        {"optimizer": {"state": {0: 5}, "param_groups": [3]}},
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore::foundation.errors.Notice")
+def test_parts_of_other_types_are_one_line(tmp_path, wrong):
+    run.train(Line(), RunConfig(epochs=1), tmp_path)
+
+    def change(content: dict[str, Any]) -> None:
+        content.update(wrong)
+        del content["digest"]
+
+    changed(tmp_path, change)
+    with pytest.raises(RatespikeError, match=r"checkpoint\.pt"):
+        run.train(Line(), RunConfig(epochs=2), tmp_path, resume=True)
+
+
+def test_a_config_of_another_program_is_not_replaced(tmp_path):
+    (tmp_path / CONFIG).write_text('[site]\nname = "mine"\n')
+    (tmp_path / "results.json").write_text("mine")
+    with pytest.raises(UsageError, match=r"its config\.toml is not that of a run"):
+        run_folder.open_run(tmp_path, LPLConfig(), resume=False, force=True)
+    assert (tmp_path / "results.json").read_text() == "mine"
+
+
 def test_two_processes_at_once_do_not_share_a_run(tmp_path):
     """Another process holds the lock, and a killed one lets it go."""
     code = "import sys, time\nfrom pathlib import Path\nfrom foundation.locks import locked\n"

@@ -124,6 +124,27 @@ def test_force_and_resume_are_not_given_together(tmp_path: Path, run: Run, name:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "deep lpl --config {out}/mine.toml",
+        "deep butd --config {out}/mine.toml",
+        "deep hebbian --config {out}/mine.toml",
+        "deep import {out}/mine.toml",
+        "bridge import {out}/mine.toml --into {out}",
+        "bridge export {out}/mine.toml --format sonata",
+        "bridge compare --stimulus rates --rates {out}/mine.toml",
+    ],
+)
+def test_what_is_replaced_in_a_folder_is_no_input(tmp_path: Path, run: Run, words: str) -> None:
+    (tmp_path / "mine.toml").write_text("")
+    (tmp_path / "comparison.json").write_text("{}")
+    status, _, errors = run(*words.format(out=tmp_path).split(), "--out", tmp_path, "--force")
+    assert (status, len(errors.splitlines())) == (2, 1), errors
+    assert "lies there, which is read; choose another --out" in errors
+    assert (tmp_path / "mine.toml").exists()
+
+
 CALLS: dict[str, Callable[[Path], list[Any]]] = {
     "toy": lambda p: ["deep", "toy", "--experiment", "rule", "--points", "20", "--out", p / "t.json"],
     "figure": lambda p: ["figure", "toy", p / "t.json", "--out", p / "t.png"],

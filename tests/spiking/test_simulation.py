@@ -484,6 +484,21 @@ def test_force_replaces_a_file_and_an_unfinished_run_once_there_is_a_new_one(tmp
     assert [path.name for path in stopped.parent.iterdir()] == [stopped.name]
 
 
+def test_a_stopped_run_that_replaces_a_file_goes_on_and_replaces_it(straight) -> None:
+    other = replace(CONFIG, network=replace(NETWORK, seed=7))
+    before = straight.read_bytes()
+    with pytest.raises(StoppedError):
+        run(straight, other, simulate=partial(Toy, fail_at=4), force=True)
+    assert straight.read_bytes() == before
+    unfinished = everything(partial_folder(straight))
+    run(straight, resume=True, simulate=never)  # what is finished there already, and the pieces are not its own
+    assert everything(partial_folder(straight)) == unfinished
+    run(straight, other, resume=True)
+    assert [record.label for record in read_networks(straight)] == ["LPL", "LPL"]
+    run(straight, other, resume=True, simulate=never)
+    assert [path.name for path in straight.parent.iterdir()] == [straight.name]
+
+
 def test_the_pieces_of_another_run_are_not_taken_for_ones_own(stopped) -> None:
     """The seed was edited in run.toml, and the command says the same."""
     for path in partial_folder(stopped).glob("*/run.toml"):
