@@ -20,7 +20,7 @@ from bridge.files.events import times_of
 from bridge.files.script import script_files, write_script
 from bridge.files.weights import read_weights, write_weights
 from foundation.errors import UsageError
-from foundation.files import claim_folder, is_part, private_folder, whole_folder, write_text
+from foundation.files import claim_folder, is_part, private_folder, sweep_beside, whole_folder, write_text
 from foundation.hdf5_kinds import has_node
 from foundation.locks import LOCK
 from spiking import network_file
@@ -232,6 +232,7 @@ def _folder(out: Path, text: str) -> Iterator[Path]:
             yield folder
             mark(folder, {file.name for file in folder.iterdir()})
         return
+    sweep_beside(out)
     with private_folder(out / "export") as folder:
         yield folder
         files = [file for file in sorted(folder.iterdir()) if file.name != LOCK]

@@ -52,7 +52,7 @@ def private_folder(path: Path) -> Iterator[Path]:
     What killed processes left of such folders for the same path is removed first: nobody holds their locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(file for file in path.parent.glob(f".{glob.escape(path.stem)}-*") if is_part(file))
+    sweep_beside(path)
     lock = None
     while lock is None:
         folder = Path(tempfile.mkdtemp(prefix=f".{path.stem}-", suffix=PART, dir=path.parent))
@@ -182,6 +182,11 @@ def claim_folder(path: Path, marker: str, *, new: bool = False) -> None:
 def sweep(path: Path) -> None:
     """Remove what killed writers left in a folder of ours, whose lock the caller holds."""
     _sweep([file for file in path.iterdir() if is_part(file)], alone=True)
+
+
+def sweep_beside(path: Path) -> None:
+    """Remove what killed writers of a file or folder left beside it."""
+    _sweep(file for file in path.parent.glob(f".{glob.escape(path.stem)}-*") if is_part(file))
 
 
 def _sweep(parts: Iterable[Path], *, alone: bool = False) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from hashlib import sha256
 from importlib.metadata import version
 from io import BytesIO
@@ -163,11 +164,13 @@ def discard(path: Path) -> None:
     for folder in (path / "pieces", path):
         if folder.is_dir():
             sweep(folder)
-    for file in (*path.glob("pieces/*.npz"), *(path / name for name in (*STATES, "run.toml"))):
+    for file in (*path.glob("pieces/*.npz"), *(path / name for name in STATES)):
         file.unlink(missing_ok=True)
-    for folder in (path / "pieces", path):
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+    with suppress(OSError):  # it holds something that is not ours, or is not there
+        (path / "pieces").rmdir()
+    (path / "run.toml").unlink()  # last, for a kill in between
+    with suppress(OSError):
+        path.rmdir()
 
 
 def _check_new(path: Path) -> None:

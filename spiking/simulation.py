@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.errors import RatespikeError, StoppedError, UsageError
-from foundation.files import check_target, write_text
+from foundation.files import check_target, sweep_beside, write_text
 from foundation.locks import locked
 from foundation.progress import bar
 from foundation.stopping import stop_requests
@@ -130,6 +130,7 @@ def run_networks(
     identities = [{**identity, "network": asdict(network)} for network in config.members]
     replacing = base / REPLACING
     with locked(base):
+        sweep_beside(out)
         check_target(out, new=not (resume or force))  # again: somebody may have finished meanwhile
         if resume and out.exists() and not (replacing.exists() and is_of(base / "0", identities[0])):
             check_same(out, identities)
@@ -147,6 +148,8 @@ def run_networks(
         for k, whose in enumerate(identities):  # a kill in between leaves both, and the next `resume` comes here
             if is_of(base / str(k), whose):
                 discard(base / str(k))
+            with suppress(OSError):  # killed in between
+                (base / str(k)).rmdir()
     with suppress(OSError):  # another run, or something else, is in it
         base.rmdir()
 
