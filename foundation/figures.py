@@ -50,7 +50,7 @@ STYLE: dict[Any, Any] = {
 }
 FORMATS = (".png", ".pdf", ".svg")
 CHARACTER = 0.072  # inches, at most, of text in a legend
-ROW = 0.17  # inches, of a line in a legend
+ROW = 0.18  # inches, of a line in a legend
 LONG = 2000.0
 """Seconds from which an axis of time counts in thousands of them."""
 
@@ -96,7 +96,7 @@ def legend_above(figure: Figure | SubFigure, axes: Sequence[Axes]) -> None:
     for axis in axes:
         handles |= {label: handle for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     width = figure.bbox.width / figure.dpi
-    names = [fill(name, max(12, int(width / CHARACTER) - 8)) for name in handles]  # of words that are plain already
+    names = [fill(name, max(12, int(width / CHARACTER) - 10)) for name in handles]  # of words that are plain already
     longest = max(len(line) for name in names for line in name.splitlines()) * CHARACTER + 0.6
     columns = min(len(names), max(1, int(width / longest)))
     if isinstance(figure, Figure):  # panels keep their heights

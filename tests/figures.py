@@ -137,7 +137,8 @@ def _axes(figure: Figure, axes: Axes) -> Iterator[str]:
     for bar in (bar for each in axes.containers if isinstance(each, BarContainer) for bar in each.patches):
         box = bar.get_bbox()
         inside = [_within(box.intervalx, axes.get_xbound()), _within(box.intervaly, axes.get_ybound())]
-        if "log" not in (axes.get_xscale(), axes.get_yscale()) and not all(inside):
+        drawn = np.isfinite(box.extents).all() and "log" not in (axes.get_xscale(), axes.get_yscale())
+        if drawn and not all(inside):
             yield f"a bar that is cut: {box} in {name!r}"
     for axis, others in ((axes.xaxis, _below(figure, axes)), (axes.yaxis, _beside(figure, axes))):
         ticks = [text.get_text() for text in axis.get_ticklabels()]

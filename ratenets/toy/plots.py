@@ -105,8 +105,8 @@ def _activity(course: Axes, sweep: Axes, result: ToyResult) -> None:
         elif axis.dataLim.y1 > LARGEST:  # what grows beyond all bounds leaves the panel
             axis.set_ylim(max(axis.get_ylim()[0], 1e-10), 1e45)
             axis.axhline(LARGEST, color=GREY, lw=0.8, ls=":")
-            text = {"fontsize": 7, "color": GREY, "transform": axis.get_yaxis_transform()}
-            axis.text(0.98, 1e39, "largest float32", ha="right", va="bottom", **text)
+            look: dict[str, Any] = {"fontsize": 7, "color": GREY, "transform": axis.get_yaxis_transform()}
+            axis.text(0.98, 1e39, "largest float32", ha="right", va="bottom", **look)
 
 
 def _band(axis: Axes, x: Any, values: Floats, name: str) -> None:
@@ -202,6 +202,8 @@ def _digit_sequences(figure: SubFigure, result: ToyResult) -> None:
             for x, values in zip(place, found[..., column], strict=True):
                 axis.plot(np.full(len(values), x), values, ".", color=BLACK, ms=3)
         axis.set(ylabel="selectivity", title=f"{kind} sequences")
+        if not np.isfinite(found).any():
+            say(axis, "diverged from the first")
     legend_above(right, bars[:1])
     bars[1].set_xticks(range(len(names)), names)
     letter([maps[0, 0], bars[0]])

@@ -135,7 +135,7 @@ def test_long_names_of_conditions_are_whole(number: int) -> None:
     figure = lpl_network([network(label) for label in LONG_LABELS[:number]])
     assert faults(figure) == []
     ticks = [tick.get_text() for tick in letters(figure)["c"].get_xticklabels()]
-    rows = [" ".join(text.get_text().split()) for text in figure.findobj(Text) if text.get_weight() == "bold"]  # type: ignore[attr-defined]  # findobj is typed as of artists
+    rows = [" ".join(text.get_text().split()) for text in figure.findobj(Text) if text.get_fontweight() == "bold"]
     if number == 1:
         assert [" ".join(tick.split()) for tick in ticks] == list(LONG_LABELS[:1])
         assert LONG_LABELS[0] in rows
@@ -151,9 +151,10 @@ def of_seconds(label: str = "LPL", **changes: Any) -> NetworkRecord:
     rates = {"exc": np.array([0.025]), "inh": np.array([0.0])}
     shifted = {"weight_time": np.array([0.0, 1.0, 2.0]), "rate_time": np.array([2.5]), "rates": rates}
     record = network(label, **{**short, **shifted, **changes})
-    ends = {name: getattr(record, name) for name in ("exc", "inh", "inputs")}
-    moved = {name: Spikes(each.time - 309.5, each.unit, each.size) for name, each in ends.items()}
-    return dataclasses.replace(record, start=0.5, end=2.5, **moved)
+    exc, inh, inputs = (
+        dataclasses.replace(each, time=each.time - 309.5) for each in (record.exc, record.inh, record.inputs)
+    )
+    return dataclasses.replace(record, start=0.5, end=2.5, exc=exc, inh=inh, inputs=inputs)
 
 
 def test_a_run_of_seconds_has_axes_in_seconds_and_says_what_it_does_not_know() -> None:
@@ -166,10 +167,10 @@ def test_a_run_of_seconds_has_axes_in_seconds_and_says_what_it_does_not_know() -
     assert panels["l"].get_xlim()[0] == 0
     assert panels["l"].get_xlim()[1] >= 2.5
     assert [text.get_text() for text in panels["f"].texts] == ["unknown"]
-    texts = [text.get_text() for text in figure.findobj(Text)]  # type: ignore[attr-defined]  # as above
+    texts = [text.get_text() for text in figure.findobj(Text)]
     assert "no spikes in the last 2 s" not in texts  # the one at the beginning counts
     nothing = of_seconds(exc=Spikes(np.empty(0), np.empty(0, dtype=np.int64), 20))
-    texts = [text.get_text() for text in lpl_network([nothing]).findobj(Text)]  # type: ignore[attr-defined]  # as above
+    texts = [text.get_text() for text in lpl_network([nothing]).findobj(Text)]
     assert "no spikes in the last 2 s" in texts
 
 
@@ -193,7 +194,7 @@ def test_no_bar_of_a_reconstruction_is_cut(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_without_inhibition_nothing_speaks_of_it() -> None:
-    texts = [text.get_text() for text in lpl_network([uninhibited("Inhib. off")]).findobj(Text)]  # type: ignore[attr-defined]  # as above
+    texts = [text.get_text() for text in lpl_network([uninhibited("Inhib. off")]).findobj(Text)]
     assert "exc." in texts
     assert "inh." not in texts
     both = letters(lpl_network([uninhibited("Inhib. off"), network()]))["l"].get_legend()
