@@ -178,7 +178,7 @@ def draw(results: dict[str, Measured], shape: tuple[int, int], pixels: float) ->
     for name, result in results.items():
         values, edges = np.histogram(result.weights.numpy(), 40, density=True)
         left.stairs(values, edges, color=COLOURS[name], label=name, linewidth=1.4)
-    left.set(xlabel="weight of layer 1 (thresholds)", ylabel="density")
+    left.set(xlabel="weight of layer 1 (thresholds)", ylabel="density (1/threshold)")
     bottom.legend(loc="outside upper center", ncols=len(results))
     bars(middle, {name: result.views for name, result in results.items()}, "distance of two views\n/ of two images")
     bars(right, {name: result.accuracy for name, result in results.items()}, "accuracy of\nlinear readout")
