@@ -6,8 +6,7 @@ What there is to move is one of three things: a converted network (`spiking.netw
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, count
 from pathlib import Path
@@ -17,12 +16,11 @@ import numpy as np
 from bridge.files import auryn, sonata, sonata_network
 from bridge.files.edges import Edges
 from bridge.files.events import times_of
+from bridge.files.folders import export_folder
 from bridge.files.script import script_files, write_script
 from bridge.files.weights import read_weights, write_weights
 from foundation.errors import UsageError
-from foundation.files import claim_folder, is_part, private_folder, sweep_beside, whole_folder, write_text
 from foundation.hdf5_kinds import has_node
-from foundation.locks import LOCK
 from spiking import network_file
 from spiking.brian.integrate_and_fire import check_size, gate_places
 from spiking.integrate_and_fire import INPUT, IFLayer, IFNetwork, MaxPool
@@ -32,10 +30,6 @@ from spiking.stimuli import SpikeEvents
 from spiking.synapses import Array, Conv, Dense, Gain, Map, Synapses, explicit
 
 MOST_WORD = 100  # letters
-SONATA = ("nodes.h5", "node_types.csv", "edges.h5", "edge_types.csv", "spikes.h5")
-LISTED = "    "  # before the name of a file
-MARKER = "README.txt"
-"""In a folder that was exported: what is in it."""
 
 
 def files_of(form: str, out: Path) -> tuple[Path, ...]:
@@ -188,71 +182,13 @@ def _projections(network: IFNetwork) -> dict[str, tuple[str, str, Edges]]:
     return found
 
 
-def check_folder(out: Path, *, new: bool) -> None:
-    """Make sure, before any work, that a folder may be written at `out`, where none is, or an earlier export.
-
-    Args:
-        out: the folder.
-        new: whether an earlier export there is an error, too; its files are replaced otherwise.
-
-    Raises:
-        UsageError: it is something else, or holds files that no export wrote.
-    """
-    claim_folder(out, MARKER, new=new)
-    if not (out / MARKER).is_file():
-        return
-    if "written by ratespike" not in (out / MARKER).read_text(encoding="utf-8", errors="replace"):
-        raise UsageError(f"{out}: holds a {MARKER} that is not ours; choose another --out")
-    known = {MARKER, *_listed(out)}
-    for file in sorted(out.iterdir()):
-        if file.name not in known and not is_part(file):
-            raise UsageError(f"{out}: holds {file.name}, which no export wrote; choose another --out")
-
-
-def _listed(out: Path) -> set[str]:
-    """The files that the marker of an export names; those of earlier versions always had the same."""
-    lines = (out / MARKER).read_text(encoding="utf-8", errors="replace").splitlines()
-    return {line.removeprefix(LISTED) for line in lines if line.startswith(LISTED)} or set(SONATA)
-
-
-@contextmanager
-def _folder(out: Path, text: str) -> Iterator[Path]:
-    """A folder to fill, whole or not at all; `text` says what is in it.
-
-    In a folder that exists, files are moved into their places one by one. Its marker names at any time all that may be
-    there, so that what a kill left is known for ours.
-    """
-
-    def mark(folder: Path, names: set[str]) -> None:
-        write_text(folder / MARKER, "\n".join([text, *(f"{LISTED}{name}" for name in sorted(names)), ""]))
-
-    check_folder(out, new=False)
-    if not out.exists():
-        with whole_folder(out) as folder:
-            yield folder
-            mark(folder, {file.name for file in folder.iterdir()})
-        return
-    sweep_beside(out)
-    with private_folder(out / "export") as folder:
-        yield folder
-        files = [file for file in sorted(folder.iterdir()) if file.name != LOCK]
-        names = {file.name for file in files}
-        before = _listed(out) if (out / MARKER).is_file() else set()
-        mark(out, names | before)
-        for file in files:
-            file.replace(out / file.name)
-        for name in before - names:
-            (out / name).unlink(missing_ok=True)
-        mark(out, names)
-
-
 def _sonata(projections: Mapping[str, tuple[str, str, Edges]], sizes: Mapping[str, int], out: Path) -> None:
     models = {name: ("virtual", "NULL") if name == "input" else ("point_neuron", "NULL") for name in sizes}
     populations = {
         name: sonata_network.EdgePopulation(edges, source, target)
         for name, (source, target, edges) in projections.items()
     }
-    with _folder(
+    with export_folder(
         out, "SONATA nodes and edges, written by ratespike. syn_weight is in units of the threshold."
     ) as folder:
         sonata_network.write_nodes(folder / "nodes.h5", sizes)
@@ -262,7 +198,7 @@ def _sonata(projections: Mapping[str, tuple[str, str, Edges]], sizes: Mapping[st
 
 
 def _wmats(projections: Mapping[str, tuple[str, str, Edges]], out: Path) -> None:
-    with _folder(out, "Auryn weight matrices, one for each projection, written by ratespike.") as folder:
+    with export_folder(out, "Auryn weight matrices, one for each projection, written by ratespike.") as folder:
         for name, (_, _, edges) in projections.items():
             auryn.write_wmat(folder / f"{name}.wmat", edges)
 
@@ -294,7 +230,9 @@ def export_run(path: Path, form: str, out: Path) -> None:
         edges = Edges(record.pre, record.post, record.weights[-1], record.inputs.size, record.exc.size)
         weights[f"inputs_to_exc{suffix}"] = f"inputs{suffix}", f"exc{suffix}", edges
     if form == "auryn":
-        with _folder(out, "Auryn spikes and weights, written by ratespike. Weights: units of the leak's.") as folder:
+        with export_folder(
+            out, "Auryn spikes and weights, written by ratespike. Weights: units of the leak's."
+        ) as folder:
             for name, events in spikes.items():
                 auryn.write_ras(folder / f"{name}.ras", events)
             for name, (_, _, edges) in weights.items():
@@ -303,7 +241,9 @@ def export_run(path: Path, form: str, out: Path) -> None:
     populations = {
         name: sonata_network.EdgePopulation(e, source, target) for name, (source, target, e) in weights.items()
     }
-    with _folder(out, "SONATA spikes and edges, written by ratespike. syn_weight: units of the leak's.") as folder:
+    with export_folder(
+        out, "SONATA spikes and edges, written by ratespike. syn_weight: units of the leak's."
+    ) as folder:
         sonata.write_spikes(folder / "spikes.h5", spikes)
         sonata_network.write_nodes(folder / "nodes.h5", {name: events.lines for name, events in spikes.items()})
         sonata_network.write_edges(folder / "edges.h5", populations)

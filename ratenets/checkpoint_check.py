@@ -1,11 +1,16 @@
-"""Is the checkpoint of a run safe to load? Looked at as data, before torch makes anything of it."""
+"""Is the checkpoint of a run safe to load, looked at as data? And is its content what was written?"""
 
 from __future__ import annotations
 
 import math
 import zipfile
+from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from foundation.errors import RatespikeError
 from foundation.text import one_line
@@ -74,3 +79,27 @@ def _check_storages(path: Path, storages: dict[str, int]) -> None:
         raise RatespikeError(f"damaged, or in the format before torch 1.6 ({one_line(error)})") from None
     if damaged is not None:
         raise RatespikeError(f"damaged: the checksum of {one_line(damaged)} is wrong")
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 of numbers, texts and tensors in dictionaries and lists."""
+    found = sha256()
+
+    def feed(value: Any) -> None:
+        if isinstance(value, Tensor):
+            found.update(f"{value.dtype}{tuple(value.shape)}".encode())
+            found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        elif isinstance(value, Mapping):
+            found.update(f"{{{len(value)}".encode())
+            for key, inner in value.items():
+                feed(key)
+                feed(inner)
+        elif isinstance(value, list | tuple):
+            found.update(f"[{len(value)}".encode())
+            for inner in value:
+                feed(inner)
+        else:
+            found.update(f"{type(value).__name__}{value!r};".encode())
+
+    feed(value)
+    return found.hexdigest()

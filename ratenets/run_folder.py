@@ -12,7 +12,6 @@ import shutil
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
@@ -27,7 +26,7 @@ from foundation.files import claim_folder, sweep, write_bytes, write_text
 from foundation.json_files import DAMAGE, parse_json
 from foundation.locks import check_free, locked
 from foundation.text import one_line
-from ratenets.checkpoint_check import check_checkpoint
+from ratenets.checkpoint_check import check_checkpoint, digest_of
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -244,7 +243,7 @@ def copy_run(folder: Path, out: Path, weights: Mapping[str, Tensor], *, force: b
 def _write(folder: Path, content: Mapping[str, Any]) -> None:
     buffer = BytesIO()
     whole = {**content, "ratespike": version("ratespike")}
-    torch.save({**whole, "digest": _digest(whole)}, buffer)
+    torch.save({**whole, "digest": digest_of(whole)}, buffer)
     write_bytes(folder / CHECKPOINT, buffer.getbuffer())
 
 
@@ -254,7 +253,7 @@ def _read(folder: Path) -> dict[str, Any]:
     path, digest = folder / CHECKPOINT, content.pop("digest", None)
     if digest is None:
         warnings.warn(f"{path}: has no digest yet; whether it is damaged cannot be told", Notice, stacklevel=2)
-    elif digest != _digest(content):
+    elif digest != digest_of(content):
         raise RatespikeError(f"{path}: damaged, its digest is not that of its content; take a copy, or train anew")
     if changed := _changed(content, settings_of(folder)):
         raise UsageError(
@@ -280,30 +279,6 @@ def _changed(content: Mapping[str, Any], now: dict[str, Any] | None) -> list[str
         for name in configs.differences_of(then, now)
         if name not in FREE and (same or name in configs.names_of(then))
     ]
-
-
-def _digest(value: Any) -> str:
-    """SHA-256 of numbers, texts and tensors in dictionaries and lists."""
-    found = sha256()
-
-    def feed(value: Any) -> None:
-        if isinstance(value, Tensor):
-            found.update(f"{value.dtype}{tuple(value.shape)}".encode())
-            found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        elif isinstance(value, Mapping):
-            found.update(f"{{{len(value)}".encode())
-            for key, inner in value.items():
-                feed(key)
-                feed(inner)
-        elif isinstance(value, list | tuple):
-            found.update(f"[{len(value)}".encode())
-            for inner in value:
-                feed(inner)
-        else:
-            found.update(f"{type(value).__name__}{value!r};".encode())
-
-    feed(value)
-    return found.hexdigest()
 
 
 def _load(folder: Path) -> dict[str, Any]:

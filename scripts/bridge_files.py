@@ -44,6 +44,7 @@ def export_command(file: Path, form: str, dt: float, steps: int, root: Path | No
     import numpy as np
 
     from bridge import exchange
+    from bridge.files.folders import check_folder as check_export
     from foundation.hdf5_kinds import kind_of
     from spiking import network_file
     from spiking.network_file import load_file
@@ -53,7 +54,7 @@ def export_command(file: Path, form: str, dt: float, steps: int, root: Path | No
         check_outputs(*files, inputs=[file], force=force)
     else:
         check_folder(out, file, force=force)
-        exchange.check_folder(out, new=not force)
+        check_export(out, new=not force)
     kind = kind_of(file)
     if not kind:
         raise RatespikeError(f"{file}: neither a converted network nor a file of `ratespike spike network`")
