@@ -73,7 +73,8 @@ def _check_storages(path: Path, storages: dict[str, int]) -> None:
             sizes = {name.partition("/data/")[2]: file.getinfo(name).file_size for name in file.namelist()}
             for key, length in storages.items():
                 if sizes.get(key) != length:
-                    raise RatespikeError(f"damaged: the storage {one_line(key)} has not {length:,} bytes")
+                    held = f"{sizes.get(key, 0):,} bytes, not {length:,}"
+                    raise RatespikeError(f"damaged: the storage {one_line(key)} has {held}")
             damaged = file.testzip()
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
         raise RatespikeError(f"damaged, or in the format before torch 1.6 ({one_line(error)})") from None

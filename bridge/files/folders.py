@@ -40,7 +40,8 @@ def check_folder(out: Path, *, new: bool) -> None:
 def _listed(out: Path) -> set[str]:
     """The files that the marker of an export names; those of earlier versions always had the same."""
     lines = (out / MARKER).read_text(encoding="utf-8", errors="replace").splitlines()
-    return {line.removeprefix(LISTED) for line in lines if line.startswith(LISTED)} or set(SONATA)
+    names = {line.removeprefix(LISTED) for line in lines if line.startswith(LISTED)}
+    return {name for name in names if name == Path(name).name} or set(SONATA)  # a marker is a file of a stranger, too
 
 
 @contextmanager

@@ -54,3 +54,22 @@ def test_a_layers_name_becomes_a_word() -> None:
     assert word("../../x") == "x"
     assert word("\x1b[31m") == "31m"
     assert word("layer 1, max-pool") == "layer_1_max_pool"
+
+
+def test_an_export_replaces_its_own_files_alone(tmp_path: Path) -> None:
+    """Its marker says which they are, and may be a stranger's: no name in it leads out of the folder."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (tmp_path / "important").write_text("mine")
+    (out / "README.txt").write_text("written by ratespike\n    ../important\n    old.wmat\n")
+    (out / "old.wmat").write_text("")
+    with export_folder(out, "Weights, written by ratespike.") as folder:
+        (folder / "new.wmat").write_text("1")
+    assert sorted(p.name for p in out.iterdir()) == ["README.txt", "new.wmat"]
+    assert (tmp_path / "important").read_text() == "mine"
+    check_folder(out, new=False)
+    (out / "mine.ras").write_text("mine")
+    with pytest.raises(UsageError, match=r"holds mine\.ras, which no export wrote"):
+        check_folder(out, new=False)
+    with pytest.raises(UsageError, match="replace what is there with --force"):
+        check_folder(out, new=True)
