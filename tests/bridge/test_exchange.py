@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bridge.exchange import export_network, files_of, layer_weights, with_weights, word
+from bridge.files.folders import check_folder, export_folder
 from foundation.errors import UsageError
 from spiking.network_file import NetworkFile
 from spiking.torch.integrate_and_fire import simulate
