@@ -150,7 +150,7 @@ def in_options(message: str, command: click.Command) -> str:
     return re.sub(r"(?<![\w/.\-'\"])[a-z]+(?:_[a-z0-9]+)+(?![\w/.'\":])", shown, message)
 
 
-def _again(begun: bool) -> str:
+def _again(begun: bool = True) -> str:
     """The command line that goes on with what was stopped, or begins it."""
     if not begun:
         return shlex.join(["ratespike", *sys.argv[1:]])

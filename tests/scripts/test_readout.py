@@ -105,13 +105,8 @@ def test_reports_of_several_runs_make_one_figure(command, tmp_path):
     ]
     assert reports[2].layers != reports[1].layers
     legend = layerwise(reports).legends[0]
-    assert [text.get_text() for text in legend.get_texts()] == [
-        "LPL",
-        "predictive off",
-        "untrained",
-        "pixels",
-        "chance",
-    ]
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names[:5] == ["LPL", "predictive off", "untrained", "pixels", "chance"]
 
 
 def test_an_untrained_network_is_at_the_weights_it_began_with(command, cifar):
@@ -144,12 +139,12 @@ def test_a_run_that_holds_nothing_out_is_read_with_few_labels(command, tmp_path)
     assert [(row.name, row.few, row.accuracy) for row in report.rows] == [
         (row["name"], row["few"], row["all"]) for row in content["rows"]
     ]
-    accuracy, *_ = layerwise([report]).axes
+    figure = layerwise([report])
+    accuracy, *_ = figure.axes
     dotted = [line for line in accuracy.get_lines() if line.get_linestyle() == ":"]
     assert any(np.allclose(line.get_ydata(), [100 * row["few"] for row in content["rows"][1:]]) for line in dotted)
-    legend = accuracy.get_legend()
-    assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()] == ["all labels", "50 labels"]
+    names = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    assert {"all labels", "50 labels"} <= {*names}
     status, said, _ = command("digits", "--draws", "1", "--layers", "last", "--no-pixels", "--untrained")
     assert status == 0
     assert [line.split()[:2] for line in said.splitlines()[1:]] == [["layer", "2"]]

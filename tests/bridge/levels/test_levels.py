@@ -232,11 +232,12 @@ def test_results_come_back_from_their_file_and_are_drawn(ladder: Any, layer: Lay
     write_results(tmp_path / "comparison.json", results)
     (found,) = read_results(tmp_path / "comparison.json")
     assert found["agreement"]["inhibition"]["LPL"]["to_first"] == results["agreement"]["inhibition"]["LPL"]["to_first"]
-    assert len(plasticity([found]).axes) == 9  # eight panels, one with two axes
+    whole = len(plasticity([found]).axes)
+    assert whole == 8  # what was not measured has no panel
     text = report(found, ("plasticity.png",))
     assert text.count("| inhibition |") == 4
     assert "## Learning on" in text
-    assert len(plasticity([results_of(ladder)]).axes) == 9
+    assert 0 < len(plasticity([results_of(ladder)]).axes) < whole
 
 
 @pytest.mark.parametrize("damage", ["{}", "[1]", "nonsense", '{"kind": "another"}'])
