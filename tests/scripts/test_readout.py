@@ -144,7 +144,7 @@ def test_a_run_that_holds_nothing_out_is_read_with_few_labels(command, tmp_path)
     dotted = [line for line in accuracy.get_lines() if line.get_linestyle() == ":"]
     assert any(np.allclose(line.get_ydata(), [100 * row["few"] for row in content["rows"][1:]]) for line in dotted)
     names = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
-    assert {"all labels", "50 labels"} <= {*names}
+    assert {"all labels", "50 labels (a)"} <= {*names}
     status, said, _ = command("digits", "--draws", "1", "--layers", "last", "--no-pixels", "--untrained")
     assert status == 0
     assert [line.split()[:2] for line in said.splitlines()[1:]] == [["layer", "2"]]
