@@ -117,7 +117,7 @@ def _modules(network: IFNetwork, where: torch.device) -> tuple[list[nn.Module], 
 def _bare(modules: list[nn.Module], neurons: list[nn.Module], x: Tensor) -> Tensor:
     """The loop of snnTorch's tutorials."""
     *layers, readout = modules
-    potentials: list[Any] = [neuron.init_leaky() for neuron in neurons]  # type: ignore[operator]
+    potentials: list[Any] = [neuron.init_leaky() for neuron in neurons]  # type: ignore[operator]  # a module's attribute, for mypy
     total = torch.zeros((), device=x.device)
     for _ in range(STEPS):
         s, k = x, 0

@@ -145,13 +145,18 @@ def run_networks(
                 write_text(replacing, "")
             _run_and_write(runs, out, simulate, together=together)
             replacing.unlink(missing_ok=True)
-        for k, whose in enumerate(identities):  # a kill in between leaves both, and the next `resume` comes here
-            if is_of(base / str(k), whose):
-                discard(base / str(k))
-            with suppress(OSError):  # killed in between
-                (base / str(k)).rmdir()
+        _discard(base, identities)
     with suppress(OSError):  # another run, or something else, is in it
         base.rmdir()
+
+
+def _discard(base: Path, identities: Sequence[dict[str, Any]]) -> None:
+    """Remove the pieces of a finished run, and nobody else's; a kill in between is made good by the next `resume`."""
+    for k, whose in enumerate(identities):
+        if is_of(base / str(k), whose):
+            discard(base / str(k))
+        with suppress(OSError):  # it is not empty, or not there
+            (base / str(k)).rmdir()
 
 
 def _run_and_write(runs: Sequence[Run], out: Path, simulate: SimulateBatch, *, together: bool) -> None:
