@@ -25,7 +25,6 @@ from spiking.network_file import NetworkFile
 from spiking.synapses import Array, Conv, Dense
 from spiking.torch.integrate_and_fire import rates
 
-ORIGIN = "origin.json"
 BATCH = 500
 
 
@@ -110,7 +109,7 @@ def return_weights(
         moved[name] = float(np.linalg.norm(new - old) / np.linalg.norm(old))
     run_folder.copy_run(run, out, changed, force=force)
     note = {"run": str(run), "learned": parse_json(file.origin["learned"]), "relative change": moved}
-    write_json(out / ORIGIN, note)
+    write_json(out / run_folder.ORIGIN, note)
     after = open_run(out, root=root, device=device)
     return Returned(moved, accuracy(before), accuracy(after))
 

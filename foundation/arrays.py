@@ -18,11 +18,9 @@ from numpy.typing import NDArray
 
 from foundation.errors import RatespikeError
 from foundation.files import check_file
-from foundation.memory import check_fits
+from foundation.memory import MOST_RATIO, check_fits
 from foundation.text import check_text, one_line
 
-MOST_RATIO = 1100
-"""Of unpacked bytes to packed ones; deflate reaches 1032."""
 MOST_ENTRIES = 100_000
 MOST_HEAD = 10_012  # bytes of the head of an array; numpy reads no longer ones
 MOST_TEXT = 100_000  # characters of a text

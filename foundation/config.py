@@ -10,7 +10,7 @@ import dataclasses
 import json
 import math
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from numbers import Integral, Real
 from pathlib import Path
@@ -179,17 +179,24 @@ def differences(one: DataclassInstance, other: DataclassInstance) -> list[str]:
 
 def differences_of(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """Dotted names of the entries in which two nested mappings differ."""
-    flat_one, flat_other = _flat(one), _flat(other)
+    flat_one, flat_other = flat(one), flat(other)
     return sorted(k for k in flat_one.keys() | flat_other.keys() if flat_one.get(k) != flat_other.get(k))
 
 
 def names_of(values: Mapping[str, Any]) -> set[str]:
     """Dotted names of the entries of a nested mapping."""
-    return set(_flat(values))
+    return set(flat(values))
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
+def flat(values: Any, separator: str = ".", *, lists: bool = False, name: str = "") -> dict[str, Any]:
+    """The entries of nested mappings by their dotted names; of `lists`, too, by their numbers."""
+    if isinstance(values, dict):
+        items: Iterable[tuple[Any, Any]] = values.items()
+    elif lists and isinstance(values, list):
+        items = enumerate(values)
+    else:
+        return {name: values}
+    found: dict[str, Any] = {}
+    for key, value in items:
+        found |= flat(value, separator, lists=lists, name=f"{name}{separator}{key}" if name else str(key))
+    return found

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from foundation.errors import RatespikeError
 from foundation.files import check_file
 from foundation.hdf5_texts import ELEMENT, MOST_TEXT, MOST_TEXTS, attribute_elements, heap_texts
-from foundation.memory import check_fits
+from foundation.memory import MOST_RATIO, check_fits
 from foundation.text import check_text, one_line
 
 Number = TypeVar("Number", int, float)
@@ -29,8 +29,6 @@ CHECKED: dict[str, Any] = {"fletcher32": True}
 
 MOST_BYTES = 4 * 2**30
 """Of one dataset, unpacked."""
-MOST_RATIO = 1100
-"""Of unpacked bytes to stored ones; deflate reaches 1032."""
 SMALL, USUAL_RATIO = 2**28, 64
 """Bytes that a dataset may have however well it is packed, and how many times the size of the file it may have else."""
 MOST_DEPTH = 32  # groups in groups

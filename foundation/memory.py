@@ -9,6 +9,8 @@ from foundation.errors import RatespikeError
 
 SMALL = 2**26
 """Bytes, for which nobody asks."""
+MOST_RATIO = 1100
+"""Of unpacked bytes to packed ones; deflate reaches 1032."""
 
 
 def free_memory() -> int:

@@ -2,12 +2,14 @@
 
 Threads that wait for one another at the end of every small product cost more than they bring, and where another
 program has a core, several times more. So there is one rule for all that is computed with torch, NumPy or scikit-learn
-here: below `LARGE`, one thread. Who sets OMP_NUM_THREADS has decided, and is not overruled.
+here: below `LARGE`, one thread. Who sets OMP_NUM_THREADS has decided, and is not overruled; `torch.set_num_threads`
+says how many large work takes.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -24,16 +26,18 @@ def threads_for(work: float) -> Iterator[None]:
     if work >= LARGE or os.environ.get("OMP_NUM_THREADS"):
         yield
         return
-    import torch
     from threadpoolctl import threadpool_limits
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch = sys.modules.get("torch")  # what computes with NumPy alone does not wait for its import
+    before = torch.get_num_threads() if torch else 0
+    if torch:
+        torch.set_num_threads(1)
     try:
         with threadpool_limits(1):
             yield
     finally:
-        torch.set_num_threads(before)
+        if torch:
+            torch.set_num_threads(before)
 
 
 def multiply_adds(step: Callable[[], object]) -> float:

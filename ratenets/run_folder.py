@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 Config = TypeVar("Config", bound="DataclassInstance")
 
 CONFIG, METRICS, CHECKPOINT, TENSORBOARD = "config.toml", "metrics.jsonl", "checkpoint.pt", "tensorboard"
-FURTHER = ("start.json", "origin.json", "pictures.npz", "results.json")
+START, ORIGIN, PICTURES, RESULTS = "start.json", "origin.json", "pictures.npz", "results.json"
 """What some kinds of run have, too."""
 FORMAT = 1
 KEYS = {"epoch": int, "index": int, "sums": dict | None, "network": dict, "optimizer": dict}
@@ -84,9 +84,7 @@ def open_run(
         _check_run(folder)
     if path.is_file() and not force:
         if not resume:
-            raise UsageError(
-                f"{folder}: holds a run already; go on with --resume, replace it with --force, or choose another --out"
-            )
+            raise _holds_run(folder, "go on with --resume, ")
         before = run_config(type(config), folder)
         free = FREE if extendable else {"run.device"}
         changed = [name for name in configs.differences(before, config) if name not in free]
@@ -109,6 +107,10 @@ def open_run(
         if force:
             remove_run(folder)
         write_text(path, configs.dumps(config))
+
+
+def _holds_run(folder: Path, others: str) -> UsageError:
+    return UsageError(f"{folder}: holds a run already; {others}replace it with --force, or choose another --out")
 
 
 def _check_run(folder: Path) -> None:
@@ -137,7 +139,7 @@ def replace_runs(folders: Iterable[Path]) -> None:
 def remove_run(folder: Path) -> None:
     """Remove the files of a run, its config last, so that what is left of it at any time is known for one."""
     shutil.rmtree(folder / TENSORBOARD, ignore_errors=True)
-    for name in (*FURTHER, METRICS, CHECKPOINT, CONFIG):
+    for name in (START, ORIGIN, PICTURES, RESULTS, METRICS, CHECKPOINT, CONFIG):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -233,7 +235,7 @@ def copy_run(folder: Path, out: Path, weights: Mapping[str, Tensor], *, force: b
     with locked(out):
         if (out / CONFIG).is_file():
             if not force:
-                raise UsageError(f"{out}: holds a run already; replace it with --force, or choose another --out")
+                raise _holds_run(out, "")
             _check_run(out)
             remove_run(out)
         write_text(out / CONFIG, text)

@@ -11,6 +11,7 @@ import click
 from bridge.config import LevelsConfig
 from foundation.errors import UsageError
 from foundation.files import claim_folder, write_text
+from foundation.locks import locked
 
 from .commands import Command
 from .options import build_config, config_options, flag_values, root_option
@@ -79,13 +80,7 @@ def compare(
     """
     import numpy as np
 
-    from bridge.levels import compare_levels, paper_layer, rates_layer
-    from bridge.levels.learning import learn_both
-    from bridge.levels.parts import parts_of
-    from bridge.levels.plots import plasticity
-    from bridge.levels.results import report, results_of, table, write_results
-    from bridge.levels.sweeps import sweep
-    from foundation.figures import save
+    from bridge.levels import paper_layer, rates_layer
     from spiking.stimuli import described, load_rates
 
     config = build_config(LevelsConfig(), None, flag_values(LevelsConfig, flags))
@@ -104,6 +99,20 @@ def compare(
     else:
         assert network is not None
         made = _through_layer(network, layer, weights, (images, views_each, frame), config, root)
+    with locked(out):
+        _compare(made, config, out, sweeps=sweeps, parts=parts, learning=learning)
+
+
+def _compare(made: Layer, config: LevelsConfig, out: Path, *, sweeps: bool, parts: bool, learning: bool) -> None:
+    """Compute, and write."""
+    from bridge.levels import compare_levels
+    from bridge.levels.learning import learn_both
+    from bridge.levels.parts import parts_of
+    from bridge.levels.plots import plasticity
+    from bridge.levels.results import report, results_of, table, write_results
+    from bridge.levels.sweeps import sweep
+    from foundation.figures import save
+
     ladder = compare_levels(made, config)
     found = results_of(
         ladder,

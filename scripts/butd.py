@@ -53,14 +53,15 @@ def command(
     GPUs or processes at once.
     """
     from foundation.files import check_target
-    from ratenets.butd.collecting import RESULTS, collect
+    from foundation.locks import locked
+    from ratenets.butd.collecting import collect
     from ratenets.butd.existing import load_weights
     from ratenets.butd.material import load_task_images
     from ratenets.butd.results import write_results
     from ratenets.butd.summary import table
     from ratenets.butd.training import check_processes, initial_network, open_butd, train_butd, weights_path
     from ratenets.distributed import process_group, rank
-    from ratenets.run_folder import CHECKPOINT, CONFIG, replace_runs
+    from ratenets.run_folder import CHECKPOINT, CONFIG, RESULTS, replace_runs
 
     check_either(resume, force)
     given = flag_values(ButdConfig, flags)
@@ -80,12 +81,13 @@ def command(
         if config.initial_weights and not resume and first:
             start = initial_network(replace(config, initial_weights=""), material)
             click.echo(load_weights(weights_path(config), start))
-        if force and first:
-            replace_runs(runs)
-        for folder, each in runs.items():
-            label = f"{each.name} on {each.data}" + f", seed {each.run.seed}" * (seeds > 1)
-            going_on = resume and (folder / CONFIG).is_file()
-            train_butd(each, material, folder, resume=going_on, force=force, label=label)
+        with locked(out if first and seeds > 1 else None):  # a single run's folder has its own
+            if force and first:
+                replace_runs(runs)
+            for folder, each in runs.items():
+                label = f"{each.name} on {each.data}" + f", seed {each.run.seed}" * (seeds > 1)
+                going_on = resume and (folder / CONFIG).is_file()
+                train_butd(each, material, folder, resume=going_on, force=force, label=label)
     if first:  # alone, when the others have left
         folders = [out] if seeds == 1 else [path.parent for path in out.glob(f"seed-*/{CHECKPOINT}")]
         found = sorted((collect(folder, material, str(device)) for folder in folders), key=lambda run: run.seed)
@@ -110,11 +112,11 @@ def _runs(config: ButdConfig, out: Path, seeds: int, force: bool) -> dict[Path, 
     if seeds == 1:
         return {out: config}
     from foundation.files import is_part
-    from ratenets.butd.collecting import RESULTS
-    from ratenets.run_folder import CONFIG, run_config
+    from foundation.locks import LOCK
+    from ratenets.run_folder import CONFIG, RESULTS, run_config
 
     for path in out.iterdir() if out.is_dir() else ():
-        if not path.name.startswith(("seed-", RESULTS)) and not is_part(path):
+        if not path.name.startswith(("seed-", RESULTS)) and path.name != LOCK and not is_part(path):
             raise UsageError(f"{out}: holds {path.name}, which is none of several runs; choose another --out")
     for path in () if force else out.glob(f"seed-*/{CONFIG}"):  # results.json is of all of them
         changed = set(configs.differences(run_config(ButdConfig, path.parent), config))
@@ -158,9 +160,9 @@ def results(inputs: tuple[Path, ...], json_file: Path | None, force: bool) -> No
 
     Runs that differ in their seed alone are one condition: mean and 95 % confidence interval over seeds (Student's t).
     """
-    from ratenets.butd.collecting import RESULTS
     from ratenets.butd.results import read_results, write_results
     from ratenets.butd.summary import table
+    from ratenets.run_folder import RESULTS
 
     files = [path / RESULTS if path.is_dir() else path for path in inputs]
     check_outputs(json_file, inputs=files, force=force)

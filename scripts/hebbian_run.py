@@ -25,11 +25,9 @@ from ratenets.hebbian.results import LocalResult, read_results, write_results
 from ratenets.hebbian.table import table
 from ratenets.hebbian.training import resolved, train_hebbian
 from ratenets.run import MemoryFullError
-from ratenets.run_folder import CONFIG, open_run, run_config
+from ratenets.run_folder import CONFIG, PICTURES, RESULTS, open_run, run_config
 
 from .options import build_config
-
-RESULTS, PICTURES = "results.json", "pictures.npz"
 
 
 def single(

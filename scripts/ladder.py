@@ -9,6 +9,7 @@ import click
 
 from foundation.errors import UsageError
 from foundation.files import claim_folder
+from foundation.locks import locked
 from ratenets.lpl.config import DEFAULTS, LPLConfig
 
 from .commands import Command
@@ -49,14 +50,15 @@ def command(root: Path | None, force: bool, out: Path, **flags: Any) -> None:
     ladder = list(rungs(config))
     claim_folder(out, f"{_folder(1)}/{CONFIG}")
     images = load_images(config.data, root, image_size=config.image_size)
-    if force:
-        replace_runs(out / _folder(number) for number in range(1, len(ladder) + 1))
-    results = []
-    for number, rung in enumerate(ladder, start=1):
-        folder = out / _folder(number)
-        label, begun = f"rung {number} of {len(ladder)}", (folder / CONFIG).is_file()
-        train_lpl(rung.config, images, folder, resume=begun, label=label)
-        results.append(_read_out(rung, folder, root))
+    with locked(out):
+        if force:
+            replace_runs(out / _folder(number) for number in range(1, len(ladder) + 1))
+        results = []
+        for number, rung in enumerate(ladder, start=1):
+            folder = out / _folder(number)
+            label, begun = f"rung {number} of {len(ladder)}", (folder / CONFIG).is_file()
+            train_lpl(rung.config, images, folder, resume=begun, label=label)
+            results.append(_read_out(rung, folder, root))
     result = LadderResult(config.data, config.run.epochs, images.n_classes, tuple(results))
     write_result(out / RESULT, result)
     click.echo(table(result))

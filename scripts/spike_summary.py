@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from foundation import config as configs
 from foundation.files import write_json, write_text
 from foundation.tables import aligned
 
@@ -90,21 +91,10 @@ def _words(settings: dict[str, Any], names: list[str]) -> str:
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     """A row for each network, a column for each number: of a list one for each of its entries."""
-    flat = [_flat(row) for row in rows]
-    columns = list(dict.fromkeys(name for row in flat for name in row))
+    lines = [configs.flat(row, "/", lists=True) for row in rows]
+    columns = list(dict.fromkeys(name for line in lines for name in line))
     text = StringIO(newline="")
     writer = csv.DictWriter(text, columns)
     writer.writeheader()
-    writer.writerows(flat)
+    writer.writerows(lines)
     write_text(path, text.getvalue())
-
-
-def _flat(value: Any, name: str = "") -> dict[str, Any]:
-    if not isinstance(value, dict | list):
-        return {name: value}
-    items = value.items() if isinstance(value, dict) else enumerate(value)
-    return {
-        column: number
-        for key, item in items
-        for column, number in _flat(item, f"{name}/{key}" if name else str(key)).items()
-    }

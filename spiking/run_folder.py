@@ -31,6 +31,8 @@ from foundation.text import one_line
 Array = NDArray[Any]
 FORMAT = 1
 STATES = ("state.npz", "before.npz")
+REPLACES = "replaces"
+"""In run.toml: whether the run's result will take the place of a file that exists."""
 
 
 class RunFolder:
@@ -41,6 +43,7 @@ class RunFolder:
         identity: what makes it this run and no other, as plain nested values that TOML can hold.
         resume: whether a folder that exists is to be gone on with.
         force: whether the first `add` is to replace an unfinished run that lies there.
+        replaces: whether its result is to take the place of a file that exists; run.toml says so.
 
     Attributes:
         done: number of pieces that are done.
@@ -51,20 +54,23 @@ class RunFolder:
         RatespikeError: it is damaged, or was written by another version.
     """
 
-    def __init__(self, path: Path, identity: Mapping[str, Any], *, resume: bool, force: bool = False) -> None:
+    def __init__(
+        self, path: Path, identity: Mapping[str, Any], *, resume: bool, force: bool = False, replaces: bool = False
+    ) -> None:
         self.path = path
         self.identity = {"format": FORMAT, "ratespike": version("ratespike"), **identity}
         self._digest = sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
         self.done: int = 0
         self.state: dict[str, Array] | None = None
         self._read_from = ""  # the file that holds the state after `done` pieces
-        self._known, self._force = (path / "run.toml").exists() and not force, force
+        self._known, self._force, self._replaces = (path / "run.toml").exists() and not force, force, replaces
         if not self._known:
             _check_new(path)
             return
         if not resume:
             raise UsageError(f"{path}: an unfinished run lies here; go on with --resume, or begin anew with --force")
-        found = parse(read_text(path / "run.toml"), f"{path / 'run.toml'}")
+        found = _found(path)
+        found.pop(REPLACES, None)
         for key in ("format", "ratespike"):
             if found.get(key) != self.identity[key]:
                 raise RatespikeError(
@@ -87,7 +93,9 @@ class RunFolder:
                 discard(self.path)
             if (self.path / "run.toml").exists():
                 raise UsageError(f"{self.path}: another process has begun a run here")
-            write_text(self.path / "run.toml", tomli_w.dumps(self.identity))
+            write_text(
+                self.path / "run.toml", tomli_w.dumps({**self.identity, **({REPLACES: True} if self._replaces else {})})
+            )
             self._known = True
         self._write(self.path / "pieces" / f"{number}.npz", piece)
         if self._read_from == "state.npz":
@@ -151,10 +159,17 @@ class RunFolder:
 
 def is_of(path: Path, identity: Mapping[str, Any]) -> bool:
     """Whether the unfinished run in a folder is that of this identity, whatever version of ratespike began it."""
-    if not (path / "run.toml").exists():
-        return False
-    found = parse(read_text(path / "run.toml"), f"{path / 'run.toml'}")
+    found = _found(path)
     return not differences_of({key: value for key, value in found.items() if key in identity}, identity)
+
+
+def replaces(path: Path, identity: Mapping[str, Any]) -> bool:
+    """Whether the unfinished run in a folder is that of this identity and will replace a file."""
+    return is_of(path, identity) and _found(path).get(REPLACES) is True
+
+
+def _found(path: Path) -> dict[str, Any]:
+    return parse(read_text(path / "run.toml"), f"{path / 'run.toml'}") if (path / "run.toml").exists() else {}
 
 
 def discard(path: Path) -> None:

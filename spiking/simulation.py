@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.errors import RatespikeError, StoppedError, UsageError
-from foundation.files import check_target, sweep_beside, write_text
+from foundation.files import check_target, sweep_beside
 from foundation.locks import locked
 from foundation.progress import bar
 from foundation.stopping import stop_requests
@@ -22,15 +22,13 @@ from spiking.network import InputSpikes, NetworkConfig, Segment, Wiring, draw_wi
 from spiking.parameters import whole_steps
 from spiking.run_config import RecordingConfig, RunConfig
 from spiking.run_file import FinishedRun, check_same, write_networks
-from spiking.run_folder import RunFolder, discard, is_of
+from spiking.run_folder import RunFolder, discard, is_of, replaces
 from spiking.stimuli import RateTrace, SpikeEvents
 
 Array = NDArray[Any]
 State = dict[str, Array]
 """Every variable of a model that changes, named <group>/<variable>."""
 
-REPLACING = "replacing"
-"""A file in the folder of an unfinished run that will take the place of a file that exists."""
 LONGEST = 50.0  # s, of a piece; what a kill can cost
 
 
@@ -128,23 +126,19 @@ def run_networks(
         "backend": backend,
     }
     identities = [{**identity, "network": asdict(network)} for network in config.members]
-    replacing = base / REPLACING
     with locked(base):
         sweep_beside(out)
         check_target(out, new=not (resume or force))  # again: somebody may have finished meanwhile
-        if resume and out.exists() and not (replacing.exists() and is_of(base / "0", identities[0])):
+        if resume and out.exists() and not replaces(base / "0", identities[0]):
             check_same(out, identities)
         else:
             if resume and not any(base.glob("*/run.toml")):
                 raise UsageError(f"{out}: no run to resume, there is no {base.name}")
             runs = []
             for k, (network, whose) in enumerate(zip(config.members, identities, strict=True)):
-                folder = RunFolder(base / str(k), whose, resume=resume, force=force)
+                folder = RunFolder(base / str(k), whose, resume=resume, force=force, replaces=out.exists())
                 runs.append(Run(network, traces, config.recording, folder))
-            if force and out.exists():
-                write_text(replacing, "")
             _run_and_write(runs, out, simulate, together=together)
-            replacing.unlink(missing_ok=True)
         _discard(base, identities)
     with suppress(OSError):  # another run, or something else, is in it
         base.rmdir()
@@ -168,10 +162,9 @@ def _run_and_write(runs: Sequence[Run], out: Path, simulate: SimulateBatch, *, t
                 finish(group, simulate)
         write_networks(out, [run.finished() for run in runs])
     except KeyboardInterrupt:
-        base = partial_folder(out)
-        if not any(base.glob("*/run.toml")):
+        if not any(run.folder.done for run in runs):
             raise StoppedError("stopped before anything was done; nothing was written", begun=False) from None
-        raise StoppedError(f"stopped; go on with --resume, everything so far is in {base}") from None
+        raise StoppedError(f"stopped; go on with --resume, everything so far is in {partial_folder(out)}") from None
 
 
 def partial_folder(out: Path) -> Path:

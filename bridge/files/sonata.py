@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.files.events import check_dt, events_of, times_of
-from bridge.files.sonata_file import check_names, check_version, new_file, populations_of, put
+from bridge.files.sonata_file import check_population_names, check_version, new_file, populations_of, put
 from foundation.errors import UsageError
 from foundation.files import write_bytes
 from foundation.hdf5 import Source, opened
@@ -39,7 +39,7 @@ def write_spikes(path: Path, spikes: Mapping[str, SpikeEvents], *, units: str = 
     """
     if units not in ("ms", "s"):
         raise UsageError(f"units: must be ms or s, got {units!r}")
-    check_names(spikes)
+    check_population_names(spikes)
     buffer = BytesIO()
     with new_file(buffer) as file:
         for name, events in spikes.items():

@@ -50,7 +50,7 @@ def populations_of(source: Source, where: str) -> list[str]:
     return names
 
 
-def check_names(names: Iterable[str]) -> None:
+def check_population_names(names: Iterable[str]) -> None:
     """Refuse names that cannot be a population's: they stand in HDF5 paths and in space-separated CSV.
 
     Raises:

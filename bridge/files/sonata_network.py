@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.files.edges import Edges, Floats
-from bridge.files.sonata_file import check_names, check_version, check_word, new_file, populations_of, put
+from bridge.files.sonata_file import check_population_names, check_version, check_word, new_file, populations_of, put
 from foundation.errors import RatespikeError, UsageError
 from foundation.files import check_file, write_bytes, write_text
 from foundation.hdf5 import Source, opened
@@ -42,7 +42,7 @@ class EdgePopulation:
 # --- populations ------------------------------------------------------------------------------------------------------
 def write_nodes(path: Path, sizes: Mapping[str, int]) -> None:
     """Write populations of that many neurons, all of node type 0; `write_node_types` writes what type that is."""
-    check_names(sizes)
+    check_population_names(sizes)
     buffer = BytesIO()
     with new_file(buffer) as file:
         for name, size in sizes.items():
@@ -87,7 +87,7 @@ def write_node_types(path: Path, models: Mapping[str, tuple[str, str]]) -> None:
     Raises:
         UsageError: a model type that the guide does not know, or a name that cannot be one.
     """
-    check_names(models)
+    check_population_names(models)
     for name, (model, template) in models.items():
         if model not in MODELS:
             raise UsageError(f"{name}: the model type must be one of {', '.join(MODELS)}, got {model!r}")
@@ -106,11 +106,11 @@ def write_edges(path: Path, populations: Mapping[str, EdgePopulation], *, indice
         indices: write the index by neuron, without which libsonata finds no neuron's synapses, and which says how many
             neurons there are.
     """
-    check_names(populations)
+    check_population_names(populations)
     buffer = BytesIO()
     with new_file(buffer) as file:
         for name, population in populations.items():
-            check_names((population.source, population.target))
+            check_population_names((population.source, population.target))
             _write_population(file.create_group(f"edges/{name}"), population, indices)
     write_bytes(path, buffer.getbuffer())
 
@@ -152,7 +152,7 @@ def _index(ids: NDArray[np.int64], count: int) -> tuple[NDArray[np.uint64], NDAr
 
 def write_edge_types(path: Path, populations: Sequence[str]) -> None:
     """Write the CSV that goes with an edges file; type 0 of each population says nothing that the file does not."""
-    check_names(populations)
+    check_population_names(populations)
     write_text(path, "\n".join(["edge_type_id population", *(f"0 {name}" for name in populations), ""]))
 
 

@@ -25,6 +25,7 @@ from bridge.levels.neurons import Curve, arriving, drive_of, filtered_drive, mea
 from bridge.levels.rule import TERMS, Synapse
 from foundation.errors import UsageError
 from foundation.seeds import numpy_generator
+from foundation.threads import threads_for
 from spiking.parameters import whole_steps
 
 Floats = NDArray[np.float64]
@@ -109,6 +110,11 @@ def compare_levels(layer: Layer, config: LevelsConfig | None = None) -> Ladder:
     config = config or LevelsConfig()
     if layer.stimulus.dt != config.dt:
         raise UsageError(f"dt: the stimulus has steps of {layer.stimulus.dt} s, the comparison of {config.dt} s")
+    with threads_for(config.realisations * layer.weights.size):
+        return _climbed(layer, config)
+
+
+def _climbed(layer: Layer, config: LevelsConfig) -> Ladder:
     climb = _Climb(layer, config)
     rungs = [climb.rate(), climb.rate(synapse=True), climb.rate(synapse=True, filtered=True)]
     rungs += [climb.poisson(), climb.spiking(recurrent=False)]

@@ -23,6 +23,7 @@ from bridge.levels.rule import Synapse
 from foundation.errors import UsageError
 from foundation.progress import bar
 from foundation.seeds import numpy_generator
+from foundation.threads import threads_for
 
 Floats = NDArray[np.float64]
 WINDOW, MEMORY, BIN = 0.5, 0.5, 0.1  # s: between updates; what a window remembers of the time before; of responses
@@ -82,7 +83,8 @@ def learn_both(ladder: Ladder, *, change: float = 0.3, term: str = "LPL") -> Lea
         if size == 0:
             raise UsageError("there is nothing to learn: with frozen weights the update is zero")
         eta = change * float(np.linalg.norm(before)) / size
-        after[level] = _Learner(ladder, layer, level, rungs[rung].rates, exists).learn(eta, term)
+        with threads_for(ladder.config.realisations * before.size):
+            after[level] = _Learner(ladder, layer, level, rungs[rung].rates, exists).learn(eta, term)
     moved = {level: weights - before for level, weights in after.items()}
     weights = {"before": before, **after}
     responses = {name: _responses(layer, ladder.config, ladder.curve, w) for name, w in weights.items()}

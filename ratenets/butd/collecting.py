@@ -12,16 +12,15 @@ from torch import Tensor
 from foundation.errors import RatespikeError
 from foundation.json_files import DAMAGE, parse_json
 from foundation.text import one_line
+from foundation.threads import threads_for
 from ratenets.butd.material import TaskImages
 from ratenets.butd.networks import ButdNetwork
 from ratenets.butd.results import RunResult, SubNetworks, compared, evaluations
 from ratenets.butd.subnetworks import subnetworks
 from ratenets.butd.tasks import LeftRightOf, Tasks
-from ratenets.butd.training import START, ButdLearner, run_config
-from ratenets.run_folder import load_weights, metrics_of
-
-RESULTS = "results.json"
-"""The file of a run's result, in its folder."""
+from ratenets.butd.training import ButdLearner, run_config
+from ratenets.run import rehearse
+from ratenets.run_folder import START, load_weights, metrics_of
 
 
 def collect(folder: Path, material: TaskImages, device: str = "cpu") -> RunResult:
@@ -44,7 +43,8 @@ def collect(folder: Path, material: TaskImages, device: str = "cpu") -> RunResul
     lines = [*(start or [{"epoch": 0}] * (not metrics)), *metrics]
     load_weights(folder, learner.network)
     if f"test/{names[0]}" not in lines[-1]:
-        lines[-1] |= learner.measured()
+        with threads_for(rehearse(learner, count=not config.run.compile)):
+            lines[-1] |= learner.measured()
     try:
         history = evaluations(lines, names)
     except DAMAGE as error:

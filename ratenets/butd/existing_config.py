@@ -162,7 +162,7 @@ OF_DATA = {"multi-mnist": "left/right", "celeba": "attribute"}
 def read_config(path: Path) -> tuple[ButdConfig, tuple[str, ...]]:
     """A JSON config file of the reference as a config of ours, and the names of its keys without effect.
 
-    These are the keys that the reference ignores itself (butd.md 1.10), those that a run here takes otherwise
+    These are the keys that the reference ignores itself, those that a run here takes otherwise
     (``data_path``: --root; ``resume_training``: --resume), and those that cannot matter to its network. Two keys do
     more than there: ``wd_val`` is the weight decay, which the reference takes only if its source is edited as well, and
     ``back_bias`` gives convolutions top-down biases, too, which the reference never adds. A key that is not there has

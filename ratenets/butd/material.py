@@ -36,7 +36,7 @@ STATISTICS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = MappingP
 )
 """Mean and standard deviation of each channel, by which images in [0, 1] are normalised.
 
-Those of mnist, fashion-mnist (the same), cifar10 and celeba are the reference's (butd.md 1.9). The digits' are measured
+Those of mnist, fashion-mnist (the same), cifar10 and celeba are those of the reference's code. The digits' are measured
 on their training images; stl10 and image-folder, which the reference has not, are treated as its other colour images.
 Images composed of two are normalised as the single ones.
 """

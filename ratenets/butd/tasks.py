@@ -1,4 +1,4 @@
-"""What a bottom-up / top-down network can be asked about an image: the instruction, and the right answer (butd.md 1.8).
+"""What a bottom-up / top-down network can be asked about an image: the instruction, and the right answer.
 
 An image has a row of labels, one for each task, and the answer to task k is label k. What differs between the kinds is
 the instruction: the vector that the instruction head takes, which tells the network what to look for.

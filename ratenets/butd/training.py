@@ -28,11 +28,8 @@ from ratenets.butd.subnetworks import alignment
 from ratenets.distributed import rank, ranks, share
 from ratenets.rehearsal import fit
 from ratenets.run import MemoryFullError, out_of_memory
-from ratenets.run_folder import CHECKPOINT, open_run
+from ratenets.run_folder import CHECKPOINT, START, open_run
 from ratenets.run_folder import load_weights as load_checkpoint
-
-START = "start.json"
-"""What is measured before a network learns, in the folder of its run."""
 
 TEST_BATCH = 1000
 """Images of 32 x 32 at a time where nothing learns; of larger ones, fewer."""

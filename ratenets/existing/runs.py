@@ -14,13 +14,10 @@ from foundation.locks import locked
 from ratenets.existing.loading import Loaded, load_existing
 from ratenets.lpl.config import LPLConfig
 from ratenets.lpl.training import build_network, optimizer
-from ratenets.run_folder import State, open_run, save, settings_of
+from ratenets.run_folder import ORIGIN, State, open_run, save, settings_of
 
 if TYPE_CHECKING:
     from ratenets.run import Learner
-
-ORIGIN = "origin.json"
-"""In the run's folder: where its weights come from, and their names there and here."""
 
 
 def import_run(

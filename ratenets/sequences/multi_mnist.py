@@ -4,7 +4,8 @@ One digit lies in the upper left, one in the lower right of a canvas of 36 x 36 
 they overlap, and the canvas is sampled at the nearest pixels to 28 x 28. Any set of grey images that are not larger
 than that can be composed, Fashion-MNIST or the bundled digits, for instance.
 
-Reference: butd.md 1.9; after Sabour, Frosst & Hinton 2017, "Dynamic Routing Between Capsules", arXiv:1710.09829.
+After the code of the reference, which follows Sabour, Frosst & Hinton 2017, "Dynamic Routing Between Capsules",
+arXiv:1710.09829.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from foundation.config import check_kinds, setting
 from foundation.errors import UsageError
 from foundation.progress import bar
 from foundation.seeds import numpy_generator
+from foundation.threads import threads_for
 from ratenets.toy.rules import LPL, OJA, PRED_OFF, Floats, Rule, update
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def selectivity(w: Floats, frames: Floats) -> Floats:
     return np.where(np.isfinite(found), found, np.nan)
 
 
+@threads_for(0)
 def run(config: DigitsConfig, seed: int, of: ImageSet, *, progress: bool = False) -> dict[str, Floats]:
     """The experiment, as named arrays (see `shapes`), for which every random draw comes from `seed`."""
     frames = canvases(of, config.images, numpy_generator(seed, "digit sequences", "images"))

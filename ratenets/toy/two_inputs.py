@@ -21,6 +21,7 @@ from foundation.config import check_kinds, setting
 from foundation.errors import UsageError
 from foundation.progress import bar
 from foundation.seeds import numpy_generator
+from foundation.threads import threads_for
 from ratenets.toy.rules import HEBB_OFF, LPL, NAIVE, OJA, PRED_OFF, VICREG, Floats, Rule, update
 
 RULES: tuple[Rule, ...] = (LPL, PRED_OFF, OJA, HEBB_OFF, VICREG, NAIVE)
@@ -153,6 +154,7 @@ def outcome(w: Floats, clusters: Clusters, samples: int, rng: np.random.Generato
     return Outcome(*(np.where(np.isfinite(values), values, np.nan) for values in np.swapaxes(found, 0, 1)))
 
 
+@threads_for(0)
 def run(config: TwoInputsConfig, seed: int, *, progress: bool = False) -> dict[str, Floats]:
     """All sweeps of Fig. 2, as named arrays (see `shapes`), for which every random draw comes from `seed`."""
     arrays: dict[str, Floats] = {}

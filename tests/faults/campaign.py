@@ -186,10 +186,10 @@ def of_run(folder: Path) -> Any:
     return _plain([content, lines, (folder / "config.toml").read_text()])
 
 
-def of_results(folder: Path) -> Any:
-    """The results of local rules, but for times."""
-    text = (folder / "results.json").read_text()
-    return re.sub(r'"(seconds|run)": [^,}]*', "", text)
+def of_numbers(path: Path) -> Any:
+    """A result, but for the folders in it and the time that something took."""
+    text = (path if path.is_file() else next(path.glob("*.json"))).read_text()
+    return re.sub(r'"(seconds|run)": [^,}]*|/tmp[^" ]*', "", text)
 
 
 def of_hdf5(path: Path) -> Any:
@@ -246,6 +246,14 @@ EXPERIMENT = (
 CONVERT = "bridge convert {given}/run --images 10 --steps 4"
 SONATA = "bridge export {given}/net.h5 --format sonata --out {out}/s"
 FIGURE = "figure local-rules {given}/run/results.json --out {out}/f.png"
+BUTD = (
+    "deep butd --data multi-digits --network fc --hidden 12 --train-images 60 --batch-size 25 --epochs 1 --seeds 2 "
+    "--out {out}/run"
+)
+LADDER = "deep ladder --data digits --hidden 8 --batch-size 500 --epochs 1 --out {out}/run"
+COMPARE = "bridge compare --seconds 2 --units 8 --realisations 2 --no-sweeps --no-parts --no-learning --out {out}/c"
+LEARN = "bridge learn {given}/net.h5 --images 4 --views-each 2 --out {out}/learned.h5"
+IMPORT = "bridge import {given}/learned.h5 --into {given}/run --out {out}/run"
 RUN = (f"{HEBBIAN} --out {{given}}/run",)
 FILE = (*RUN, f"{CONVERT} --out {{given}}/net.h5")
 
@@ -256,8 +264,14 @@ def scenarios() -> Iterator[Scenario]:
     experiment = f"{EXPERIMENT} --out {{out}}/run"
     yield Scenario("deep lpl", LPL, f"{LPL} --resume", "run", of_run)
     yield Scenario("deep hebbian", hebbian, f"{hebbian} --resume", "run", of_run)
-    yield Scenario("deep hebbian --experiment", experiment, f"{experiment} --resume", "run", of_results)
+    yield Scenario("deep hebbian --experiment", experiment, f"{experiment} --resume", "run", of_numbers)
     yield Scenario("spike network", NETWORK, f"{NETWORK} --resume", "n.h5", of_hdf5)
+    yield Scenario("deep butd --seeds", BUTD, f"{BUTD} --resume", "run", of_numbers)
+    yield Scenario("deep ladder", LADDER, LADDER, "run", of_numbers)
+    yield Scenario("bridge compare", COMPARE, f"{COMPARE} --force", "c", of_numbers)
+    yield Scenario("bridge learn", LEARN, f"{LEARN} --force", "learned.h5", of_hdf5, FILE)
+    learned = LEARN.replace("{out}", "{given}")
+    yield Scenario("bridge import --into", IMPORT, f"{IMPORT} --force", "run", of_run, (*FILE, learned))
     yield Scenario("bridge convert", convert, f"{convert} --force", "n.h5", of_hdf5, RUN)
     yield Scenario("bridge export", SONATA, f"{SONATA} --force", "s", of_bytes, FILE)
     yield Scenario("figure", FIGURE, f"{FIGURE} --force", "f.png", of_bytes, RUN)

@@ -484,6 +484,16 @@ def test_force_replaces_a_file_and_an_unfinished_run_once_there_is_a_new_one(tmp
     assert [path.name for path in stopped.parent.iterdir()] == [stopped.name]
 
 
+def test_a_force_that_is_stopped_before_its_first_piece_leaves_all_as_it_was(straight, stopped) -> None:
+    """An unfinished run beside a file that it does not replace: neither learns of the attempt."""
+    stopped.write_bytes(straight.read_bytes())
+    before = everything(stopped.parent)
+    other = replace(CONFIG, network=replace(NETWORK, seed=7))
+    with pytest.raises(StoppedError, match="nothing was written"):
+        run(stopped, other, simulate=partial(Toy, fail_at=Toy.calls + 1), force=True)
+    assert everything(stopped.parent) == before
+
+
 def test_a_stopped_run_that_replaces_a_file_goes_on_and_replaces_it(straight) -> None:
     other = replace(CONFIG, network=replace(NETWORK, seed=7))
     before = straight.read_bytes()
