@@ -26,6 +26,7 @@ def test_the_gradient_of_every_loss_does_not_depend_on_the_number_of_processes()
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_a_run_on_three_processes_ends_where_one_ends_and_goes_on_alone(tmp_path):
     """Dense layers in float64. The last batch has two images, so that nothing is left for one process."""
     options = ["--hidden", "8,6", "--precision", "float64", "--train-images", "302", "--batch-size", "100"]

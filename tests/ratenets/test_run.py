@@ -76,6 +76,9 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert metrics(one) == metrics(other)
 
 
+EPOCHS = 20
+
+
 def killed_and_resumed(arguments: list[str], folder: Path, number: signal.Signals, lines: int) -> int:
     """Start a run, send it a signal once it has written that many lines, resume it; its exit status."""
     process = subprocess.Popen([*MAIN, *arguments, "--out", str(folder)], stderr=subprocess.PIPE, env=ENVIRONMENT)
@@ -88,16 +91,16 @@ def killed_and_resumed(arguments: list[str], folder: Path, number: signal.Signal
     process.send_signal(number)
     _, message = process.communicate(timeout=60)
     finished = len(metrics(folder))
-    assert lines <= finished < 40
+    assert lines <= finished < EPOCHS
     if number != signal.SIGKILL:
         assert "--resume" in message.decode().splitlines()[-1]
     subprocess.run([*MAIN, *arguments, "--out", str(folder), "--resume"], check=True, env=ENVIRONMENT)
     return process.returncode
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_run_that_was_killed_resumes_to_the_same_bits(tmp_path, number):
-    arguments = ["deep", "lpl", "--hidden", "32,16", "--epochs", "40", "--batch-size", "32", "--checkpoint-every", "7"]
+    arguments = f"deep lpl --hidden 32,16 --epochs {EPOCHS} --batch-size 64 --checkpoint-every 7".split()
     straight, stopped = tmp_path / "straight", tmp_path / "stopped"
     subprocess.run([*MAIN, *arguments, "--out", str(straight)], check=True, env=ENVIRONMENT)
     status = killed_and_resumed(arguments, stopped, number, lines=5)

@@ -1,9 +1,10 @@
-"""The command line, in this process and in one of its own."""
+"""The command line, in this process."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 
 import pytest
 
@@ -34,11 +35,17 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.fixture(scope="session")
 def shell() -> Shell:
-    """Call `ratespike` as a process of its own."""
+    """The same for fixtures that several tests share; what `tests.scripts.test_streams` says is of real processes."""
+    from ratespike.cli import main
 
     def call(*arguments: object) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-c", "from ratespike.cli import main; main()", *map(str, arguments)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+        out, errors, status = StringIO(), StringIO(), 0
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(errors):
+            patch.setattr(sys, "argv", ["ratespike", *map(str, arguments)])
+            try:
+                main()
+            except SystemExit as stop:
+                status = int(stop.code or 0)
+        return subprocess.CompletedProcess(sys.argv, status, out.getvalue(), errors.getvalue())
 
     return call

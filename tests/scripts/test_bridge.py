@@ -88,7 +88,8 @@ def test_poisson_input_follows_the_seed(folder: Path, converted: str, run: Run) 
 
 
 def test_from_a_shell_an_error_is_one_line_and_its_status(folder: Path, converted: str, shell: Shell) -> None:
-    done = shell("bridge", "simulate", folder / "run" / "config.toml")
+    command = [sys.executable, "-m", "ratespike.cli", "bridge", "simulate", str(folder / "run" / "config.toml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
     done = shell("bridge", "convert", folder / "run", "--percentile", 0, "--out", folder / "never.h5")
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)

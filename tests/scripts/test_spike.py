@@ -74,13 +74,13 @@ def test_networks_are_told_apart_by_the_settings_in_which_they_differ():
 
 def test_ones_own_populations_keep_their_names(tmp_path, run):
     """Five of a user's are not the paper's, and three are no 'nan nan'."""
+    own = [*SIZES, *TIMES, "--backend", "torch"]
     for number in (5, 3):
         rates = tmp_path / f"rates{number}.npz"
         names = [f"odour {k}" for k in range(number)]
         np.savez(rates, rates=np.full((number, 40), 20.0), interval=0.1, names=names)
         out = tmp_path / f"{number}.h5"
-        eager = ("--backend", "torch", "--codegen", "eager")
-        status, output, errors = run("spike", "network", *RUN, *eager, "--rates", rates, "--out", out)
+        status, output, errors = run("spike", "network", *own, "--rates", rates, "--out", out)
         assert status == 0, errors
         assert f"{number} populations, 40 samples of 0.1 s, 4 s in all" in errors
         assert "transpose" not in errors
@@ -90,9 +90,7 @@ def test_ones_own_populations_keep_their_names(tmp_path, run):
         (record,) = read_networks(out)
         assert record.names == tuple(names)
     np.save(tmp_path / "swapped.npy", np.full((40, 3), 20.0))
-    _, _, errors = run(
-        "spike", "network", *RUN, *eager, "--rates", tmp_path / "swapped.npy", "--out", tmp_path / "s.h5"
-    )
+    _, _, errors = run("spike", "network", *own, "--rates", tmp_path / "swapped.npy", "--out", tmp_path / "s.h5")
     assert "40 populations, 3 samples" in errors
     assert "transpose" in errors
 
@@ -136,7 +134,7 @@ def test_a_killed_program_goes_on_to_the_same_file(tmp_path, shell):
     assert_same_file(tmp_path / "net.h5", tmp_path / "whole.h5")
 
 
-@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("asked", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_ctrl_c_or_sigterm_leaves_a_run_that_can_go_on(tmp_path, asked):
     path = tmp_path / "net.h5"
     long = [*TINY, "--priming", "0", "--duration", "600", "--weights-every", "0.5"]

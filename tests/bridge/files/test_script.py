@@ -63,7 +63,7 @@ def expected(network: IFNetwork, x: np.ndarray) -> tuple[dict[str, float], list[
     return {k: round(v, 1) for k, v in counts.items()}, result.predictions()[:, -1].tolist()
 
 
-@pytest.mark.parametrize("gate", ["count", "potential"])
+@pytest.mark.parametrize("gate", ["count", pytest.param("potential", marks=pytest.mark.slow)])
 def test_the_script_gives_the_networks_spikes_and_answers(tmp_path: Path, gate: str, rng: np.random.Generator) -> None:
     network, x = network_of(rng, gate), stimulus_of(rng, "analog", images=4)
     script = tmp_path / "net.py"
