@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from foundation.errors import UsageError
-from spiking.network import InputSpikes, NetworkConfig, draw_wiring, variations
+from spiking.paper.network import InputSpikes, NetworkConfig, draw_wiring, variations
 from spiking.stimuli import paper_rates
 
 from .racing import Timed, race, report, write

@@ -16,18 +16,14 @@ the rule's own names, ``exp abs sqrt clip int single``, comparisons. ``dt`` is t
 
 from __future__ import annotations
 
-import ast
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from keyword import iskeyword
-from numbers import Real
 from typing import NamedTuple
 
 from foundation.errors import UsageError
+from spiking.code import check_code, check_name, check_values
 from spiking.parameters import LPLSynapse, check_fields, whole_steps
 
-FUNCTIONS = ("exp", "abs", "sqrt", "clip", "int", "single")
 GIVEN = ("dt", "second", "s_now")
 
 
@@ -152,77 +148,6 @@ class ThreeFactorRule:
             whole_steps("update.interval", self.update.interval, dt),
             {name: whole_steps(f"delays: {name}", delay, dt) for name, delay in self.signal.delays.items()},
         )
-
-
-def check_values(where: str, values: Mapping[str, float], low: float = -math.inf) -> None:
-    """Make sure that `values` are finite plain numbers, not below `low`; raises `UsageError`, naming what is not."""
-    for name, value in values.items():
-        if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value) or value < low:
-            least = "" if low < 0 else " and not negative"
-            raise UsageError(f"{where}: {name} must be a finite plain number{least} (times in seconds), got {value!r}")
-
-
-def check_code(
-    where: str, code: str, known: set[str], *, expression: bool = False, assigned: tuple[str, ...] = ()
-) -> None:
-    """Make sure that code is what the simulators understand; raises `UsageError`, naming what is not.
-
-    Args:
-        where: what to call it in the message.
-        code: an expression, or statements.
-        known: names that it may use.
-        expression: whether it has to be an expression.
-        assigned: names that statements may assign to, besides names of their own.
-    """
-    try:
-        tree = ast.parse(code.strip(), mode="eval" if expression else "exec")
-    except SyntaxError as error:
-        raise UsageError(f"{where}: not {'an expression' if expression else 'statements'} ({error.msg})") from None
-    for node in ast.walk(tree):
-        if not isinstance(node, _ALLOWED):
-            text = ast.unparse(tree).replace("\n", "; ")
-            raise UsageError(f"{where}: must not use {type(node).__name__}: {text}")
-        if isinstance(node, ast.Compare) and len(node.ops) > 1:
-            raise UsageError(f"{where}: one comparison at a time: {ast.unparse(node)}")
-        if isinstance(node, ast.Assign) and len(node.targets) > 1:
-            raise UsageError(f"{where}: one assignment at a time: {ast.unparse(node)}")
-        if isinstance(node, ast.Constant) and (
-            isinstance(node.value, bool) or not isinstance(node.value, (int, float))
-        ):
-            raise UsageError(f"{where}: numbers alone: {ast.unparse(node)}")
-        if isinstance(node, ast.Call) and not (isinstance(node.func, ast.Name) and node.func.id in FUNCTIONS):
-            raise UsageError(f"{where}: can call {', '.join(FUNCTIONS)} alone: {ast.unparse(node)}")
-    names = set(known) | set(assigned) | set(FUNCTIONS)
-    lines: list[ast.AST] = [tree.body] if isinstance(tree, ast.Expression) else [*ast.iter_child_nodes(tree)]
-    for line in lines:
-        _check_names(where, line, names, known)
-        for node in ast.walk(line):
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                check_name(where, node.id)
-                if node.id in known and node.id not in assigned:
-                    raise UsageError(f"{where}: must not assign to {node.id}")
-                names.add(node.id)  # from here on
-
-
-def _check_names(where: str, line: ast.AST, names: set[str], known: set[str]) -> None:
-    for node in ast.walk(line):
-        used = node.target if isinstance(node, ast.AugAssign) else node
-        reads = isinstance(used, ast.Name) and (used is not node or isinstance(used.ctx, ast.Load))
-        if isinstance(used, ast.Name) and reads and used.id not in names:
-            raise UsageError(f"{where}: unknown name {used.id!r}; known are {', '.join(sorted(known))}")
-
-
-def check_name(where: str, name: str) -> None:
-    """Make sure that a rule may call something so; raises `UsageError`."""
-    if not name.isidentifier() or iskeyword(name) or name in FUNCTIONS or name.startswith("_"):
-        raise UsageError(f"{where}: {name!r} is no name for a number")
-
-
-_ALLOWED = (
-    ast.Module, ast.Expression, ast.Assign, ast.AugAssign, ast.Name, ast.Load, ast.Store, ast.Constant, ast.Call,
-    ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.UnaryOp, ast.USub, ast.UAdd,
-    ast.Compare, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq,
-)  # fmt: skip
 
 
 # --- latent predictive learning ---------------------------------------------------------------------------------------

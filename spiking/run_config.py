@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from foundation.config import check_kinds, setting
 from foundation.errors import UsageError
-from spiking.network import CONDITIONS, STANDARD, NetworkConfig
+from spiking.paper.network import CONDITIONS, STANDARD, NetworkConfig
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ from foundation.files import whole_file, write_bytes
 from foundation.hdf5 import CHECKED, Source
 from foundation.hdf5_kinds import opened_as
 from foundation.text import check_name, check_names
-from spiking.network import NetworkConfig, Wiring
 from spiking.pairing import PairingProtocol
+from spiking.paper.network import NetworkConfig, Wiring
 from spiking.recording import NetworkRecord, PairingCurve, Spikes
 from spiking.run_folder import RunFolder
 from spiking.stimuli import RateTrace, paper_rates

@@ -18,7 +18,7 @@ from foundation.files import check_target, sweep_beside
 from foundation.locks import locked
 from foundation.progress import bar
 from foundation.stopping import stop_requests
-from spiking.network import InputSpikes, NetworkConfig, Segment, Wiring, draw_wiring, segments
+from spiking.paper.network import InputSpikes, NetworkConfig, Segment, Wiring, draw_wiring, segments
 from spiking.parameters import whole_steps
 from spiking.run_config import RecordingConfig, RunConfig
 from spiking.run_file import FinishedRun, check_same, write_networks

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bridge.stimuli import Stimulus
 from foundation.errors import UsageError
 from foundation.seeds import numpy_generator
-from spiking.network import NetworkConfig, Projection, draw_wiring
+from spiking.paper.network import NetworkConfig, Projection, draw_wiring
 from spiking.parameters import whole_steps
 from spiking.stimuli import PAPER_POPULATIONS, RateTrace, paper_rates
 

@@ -13,8 +13,8 @@ from spiking.brian import equations as eq
 from spiking.brian.delays import Axon, axon
 from spiking.brian.inhibition import PlasticInhibition, attach_inhibitory_plasticity
 from spiking.brian.plasticity import PlasticProjection, attach_lpl
-from spiking.network import NetworkConfig, Projection, Wiring
 from spiking.neuron import CONDUCTANCE_RESET, CONDUCTANCE_STEP, CONDUCTANCE_THRESHOLD
+from spiking.paper.network import NetworkConfig, Projection, Wiring
 from spiking.parameters import ConductanceNeuron
 
 

@@ -11,7 +11,7 @@ from foundation.errors import UsageError
 from spiking.brian.network import build_network
 from spiking.brian.simulator import Probe, RuntimeSimulator, Simulator, initial_state
 from spiking.brian.standalone import StandaloneSimulator, no_standalone
-from spiking.network import NetworkConfig, Wiring
+from spiking.paper.network import NetworkConfig, Wiring
 from spiking.simulation import Piece, State
 from spiking.stimuli import SpikeEvents
 

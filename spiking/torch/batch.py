@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from foundation.errors import UsageError
-from spiking.network import NetworkConfig, Projection, Wiring
+from spiking.paper.network import NetworkConfig, Projection, Wiring
 from spiking.parameters import ConductanceNeuron, InhibitoryPlasticity
 from spiking.rule import RuleSteps, ThreeFactorRule, lpl
 from spiking.torch.code import Code, Value

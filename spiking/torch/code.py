@@ -116,14 +116,6 @@ class _Folder(ast.NodeTransformer):
 
 
 # --- what the code may call, on numbers and on tensors ----------------------------------------------------------------
-def _exp(x: Value) -> Value:
-    return torch.exp(x) if isinstance(x, Tensor) else math.exp(x)
-
-
-def _sqrt(x: Value) -> Value:
-    return torch.sqrt(x) if isinstance(x, Tensor) else math.sqrt(x)
-
-
 def _clip(x: Value, low: Value, high: Value) -> Value:
     if isinstance(low, Tensor) or isinstance(high, Tensor):
         like = next(value for value in (x, low, high) if isinstance(value, Tensor))
@@ -140,7 +132,16 @@ def _single(x: Value) -> Value:
     return x.float().to(x.dtype) if isinstance(x, Tensor) else float(np.float32(x))
 
 
-_FUNCTIONS: dict[str, Any] = {"exp": _exp, "abs": abs, "sqrt": _sqrt, "clip": _clip, "int": _int, "single": _single}
+def _either(of_tensor: Callable[[Tensor], Tensor], of_number: Callable[[float], float]) -> Program:
+    return lambda x: of_tensor(x) if isinstance(x, Tensor) else of_number(x)
+
+
+_SMOOTH = ("exp", "log", "sqrt", "tanh", "sin", "cos")
+_FUNCTIONS: dict[str, Any] = {
+    "abs": abs, "clip": _clip, "int": _int, "single": _single,
+    **{name: _either(getattr(torch, name), getattr(math, name)) for name in _SMOOTH},
+    "floor": _either(torch.floor, lambda x: float(math.floor(x))),
+}  # fmt: skip
 
 
 class _Comparisons(ast.NodeTransformer):
@@ -151,6 +152,18 @@ class _Comparisons(ast.NodeTransformer):
         name = f"_{type(node.ops[0]).__name__}"
         return ast.Call(ast.Name(name, ast.Load()), [node.left, *node.comparators], [])
 
+    def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
+        """As arithmetic of numbers."""
+        self.generic_visit(node)
+        whole = node.values[0]
+        for value in node.values[1:]:
+            whole = ast.Call(ast.Name(f"_{type(node.op).__name__}", ast.Load()), [whole, value], [])
+        return whole
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
+        self.generic_visit(node)
+        return ast.Call(ast.Name("_Not", ast.Load()), [node.operand], []) if isinstance(node.op, ast.Not) else node
+
 
 def _comparison(compare: Callable[[Any, Any], Any]) -> Program:
     def number(x: Value, y: Value) -> Value:
@@ -160,7 +173,11 @@ def _comparison(compare: Callable[[Any, Any], Any]) -> Program:
     return number
 
 
-_COMPARISONS = {
+_COMPARISONS: dict[str, Program] = {
+    "_And": _comparison(lambda x, y: (x != 0) & (y != 0)),
+    "_Or": _comparison(lambda x, y: (x != 0) | (y != 0)),
+    "_Not": lambda x: _COMPARISONS["_Eq"](x, 0.0),
+} | {
     f"_{kind.__name__}": _comparison(compare)
     for kind, compare in (
         (ast.Lt, operator.lt), (ast.LtE, operator.le), (ast.Gt, operator.gt), (ast.GtE, operator.ge),
@@ -195,9 +212,14 @@ def _cpp(node: ast.expr, kind: str) -> str:
         return cpp_name(node.id)
     if isinstance(node, ast.BinOp):
         left, right = _cpp(node.left, kind), _cpp(node.right, kind)
-        if isinstance(node.op, ast.Pow):
-            return f"power({left}, {right})"
+        if isinstance(node.op, (ast.Pow, ast.Mod)):
+            return f"{'power' if isinstance(node.op, ast.Pow) else 'modulo'}({left}, {right})"
         return f"({left} {_OPERATORS[type(node.op)]} {right})"
+    if isinstance(node, ast.BoolOp):
+        parts = f" {'&&' if isinstance(node.op, ast.And) else '||'} ".join(_cpp(v, kind) for v in node.values)
+        return f"({parts} ? {kind}(1) : {kind}(0))"
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        return f"({_cpp(node.operand, kind)} ? {kind}(0) : {kind}(1))"
     if isinstance(node, ast.UnaryOp):
         return f"({_OPERATORS[type(node.op)]}{_cpp(node.operand, kind)})"
     if isinstance(node, ast.Compare):

@@ -19,7 +19,13 @@ struct Arguments {
 template <class T> static inline T power(T x, T p) { return p == T(2) ? x * x : std::pow(x, p); }
 template <class T> static inline T exp_(T x) { return std::exp(x); }
 template <class T> static inline T abs_(T x) { return std::fabs(x); }
+template <class T> static inline T modulo(T x, T y) { T r = std::fmod(x, y); return r != 0 && (r < 0) != (y < 0) ? r + y : r; }
 template <class T> static inline T sqrt_(T x) { return std::sqrt(x); }
+template <class T> static inline T log_(T x) { return std::log(x); }
+template <class T> static inline T tanh_(T x) { return std::tanh(x); }
+template <class T> static inline T sin_(T x) { return std::sin(x); }
+template <class T> static inline T cos_(T x) { return std::cos(x); }
+template <class T> static inline T floor_(T x) { return std::floor(x); }
 template <class T> static inline T clip_(T x, T low, T high) { return x < low ? low : x > high ? high : x; }
 template <class T> static inline T int_(T x) { return std::trunc(x); }
 template <class T> static inline T single_(T x) { return T(float(x)); }

@@ -18,7 +18,7 @@ from torch import Tensor
 from foundation.devices import free_memory
 from foundation.errors import RatespikeError, UsageError
 from foundation.threads import threads_for
-from spiking.network import INPUT_BLOCK, InputSpikes, NetworkConfig, Wiring, draw_wiring
+from spiking.paper.network import INPUT_BLOCK, InputSpikes, NetworkConfig, Wiring, draw_wiring
 from spiking.simulation import LONGEST, Piece, SimulateBatch
 from spiking.simulation import State as Arrays
 from spiking.stimuli import RateTrace, SpikeEvents

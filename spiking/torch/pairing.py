@@ -10,8 +10,8 @@ import torch
 
 from foundation.progress import bar
 from foundation.stopping import stop_requests
-from spiking.network import Projection, Wiring
 from spiking.pairing import PairingProtocol
+from spiking.paper.network import Projection, Wiring
 from spiking.parameters import ConductanceNeuron
 from spiking.recording import PairingCurve
 from spiking.rule import lpl

@@ -19,7 +19,7 @@ import ratenets.hebbian.config
 import ratenets.lpl.encoder_config
 import ratenets.run_config
 import ratenets.sequences.config
-import spiking.network
+import spiking.paper.network
 import spiking.pairing
 from foundation import config as configs
 from foundation.errors import UsageError
@@ -46,7 +46,7 @@ CHOICES = {
         ratenets.lpl.encoder_config.EncoderConfig,
         ratenets.run_config.RunConfig,
         ratenets.sequences.config.ViewConfig,
-        spiking.network.NetworkConfig,
+        spiking.paper.network.NetworkConfig,
         spiking.pairing.PairingProtocol,
     )
 }

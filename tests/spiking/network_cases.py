@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from spiking.network import InputSpikes, NetworkConfig, Wiring, segments
+from spiking.paper.network import InputSpikes, NetworkConfig, Wiring, segments
 from spiking.simulation import State
 from spiking.stimuli import RateTrace
 from tests.spiking.plain_network import PlainNetwork

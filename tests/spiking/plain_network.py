@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spiking.network import NetworkConfig, Projection, Wiring
+from spiking.paper.network import NetworkConfig, Projection, Wiring
 
 Floats = NDArray[Any]
 Spikes = NDArray[np.bool_]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spiking.network import NetworkConfig, Projection, Wiring
+from spiking.paper.network import NetworkConfig, Projection, Wiring
 from spiking.simulation import State
 from spiking.stimuli import SpikeEvents
 

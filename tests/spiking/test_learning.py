@@ -17,7 +17,7 @@ import torch
 
 from spiking.analysis import analyse, learning_curve
 from spiking.compilers import trouble
-from spiking.network import CONDITIONS, NetworkConfig, Projection, Wiring
+from spiking.paper.network import CONDITIONS, NetworkConfig, Projection, Wiring
 from spiking.run_config import RecordingConfig
 from spiking.run_file import read_networks, write_networks
 from spiking.run_folder import RunFolder

@@ -11,8 +11,8 @@ import pytest
 
 from foundation.errors import RatespikeError
 from spiking import simulation
-from spiking.network import NetworkConfig, Wiring
 from spiking.pairing import PairingProtocol
+from spiking.paper.network import NetworkConfig, Wiring
 from spiking.recording import NetworkRecord, PairingCurve
 from spiking.run_config import RecordingConfig
 from spiking.run_file import read_configs, read_networks, read_pairings, write_networks, write_pairings

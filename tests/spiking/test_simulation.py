@@ -19,7 +19,7 @@ from foundation.errors import RatespikeError, StoppedError, UsageError
 from foundation.files import write_bytes
 from spiking import run_folder, simulation
 from spiking.brian.network_simulator import backend
-from spiking.network import NetworkConfig, Wiring
+from spiking.paper.network import NetworkConfig, Wiring
 from spiking.run_config import RecordingConfig, RunConfig
 from spiking.run_file import read_networks, write_networks
 from spiking.run_folder import RunFolder

@@ -13,7 +13,7 @@ from spiking.brian import network_simulator
 from spiking.brian.network import build_network
 from spiking.brian.network_simulator import BrianNetwork, choose
 from spiking.brian.running import code_generation
-from spiking.network import InputSpikes, NetworkConfig, Wiring, draw_wiring, segments
+from spiking.paper.network import InputSpikes, NetworkConfig, Wiring, draw_wiring, segments
 from spiking.simulation import State
 from tests.spiking.network_cases import (
     RATES,

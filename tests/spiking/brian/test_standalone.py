@@ -18,7 +18,7 @@ from spiking.brian.network_simulator import BrianNetwork
 from spiking.brian.simulator import Probe, RuntimeSimulator, initial_state
 from spiking.brian.standalone import StandaloneSimulator, no_standalone
 from spiking.compilers import trouble
-from spiking.network import InputSpikes, NetworkConfig, draw_wiring
+from spiking.paper.network import InputSpikes, NetworkConfig, draw_wiring
 from spiking.simulation import Piece, State
 from spiking.stimuli import RateTrace, SpikeEvents
 

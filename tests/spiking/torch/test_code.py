@@ -2,7 +2,9 @@
 
 import ctypes
 import math
+import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from spiking.code import FUNCTIONS, statements
 from spiking.compilers import compiler, trouble
-from spiking.rule import FUNCTIONS
+from spiking.torch import native
 from spiking.torch.code import Code, cpp_name
 
 DT = 1e-4
@@ -21,6 +24,11 @@ PLAIN: dict[str, Any] = {
     "exp": math.exp,
     "abs": abs,
     "sqrt": math.sqrt,
+    "log": math.log,
+    "tanh": math.tanh,
+    "sin": math.sin,
+    "cos": math.cos,
+    "floor": lambda x: float(math.floor(x)),
     "clip": lambda x, low, high: min(max(x, low), high),
     "int": lambda x: float(math.trunc(x)),
     "single": lambda x: float(np.float32(x)),
@@ -48,14 +56,16 @@ b = sqrt(abs(x)) + sqrt(c)
 d = clip(x, -1, c) + clip(c, 0, 1)
 e = int(x) + int(c) + int(x > 0)*3 + int(c >= 2)
 f = single(x/3) + single(c/3)
+g = log(1 + abs(x)) + log(c) + tanh(x) + tanh(c) + sin(x) + sin(c) + cos(x) + cos(c) + floor(x) + floor(c)
+h = x % 2 + x % (-2) + c % 2 + int(x > 0 and c > 1) + int(x < 0 or not c > 1)*10
 """
     x = np.array([-2.5, -0.3, 0.0, 0.7, 9.0])
     for c in (0.1, 2.7):
-        made = Code.folded(code, ("x",), {"c": c}, DT, "k_").function(("x",), tuple("abdef"))
+        made = Code.folded(code, ("x",), {"c": c}, DT, "k_").function(("x",), tuple("abdefgh"))
         found = made(torch.tensor(x, dtype=torch.float64, device=each_device))
         for k, value in enumerate(x.tolist()):
             expected = plainly(code, {"x": value, "c": c})
-            assert [y[k].item() for y in found] == pytest.approx([expected[name] for name in "abdef"], rel=1e-14)
+            assert [y[k].item() for y in found] == pytest.approx([expected[name] for name in "abdefgh"], rel=1e-14)
 
 
 def test_the_functions_that_may_be_called_are_those_of_the_rule():
@@ -196,16 +206,21 @@ def test_functions_of_tensors_equal_plain_python(code, values):
             assert np.ravel(actual.numpy()) == pytest.approx(expected[name], rel=1e-9, abs=1e-9)
 
 
-FUNCTIONS_IN_CPP = """
-#include <cmath>
-template <class T> static inline T power(T x, T p) { return p == T(2) ? x * x : std::pow(x, p); }
-template <class T> static inline T exp_(T x) { return std::exp(x); }
-template <class T> static inline T abs_(T x) { return std::fabs(x); }
-template <class T> static inline T sqrt_(T x) { return std::sqrt(x); }
-template <class T> static inline T clip_(T x, T low, T high) { return x < low ? low : x > high ? high : x; }
-template <class T> static inline T int_(T x) { return std::trunc(x); }
-template <class T> static inline T single_(T x) { return T(float(x)); }
-"""
+NATIVE = Path(native.__file__).with_suffix(".cpp").read_text()
+FUNCTIONS_IN_CPP = "#include <cmath>\n" + "\n".join(
+    re.findall(r"^template <class T> static inline T .*$", NATIVE, re.M)
+)
+
+
+def test_numpy_equals_plain_python(rng):
+    x, y = rng.uniform(-3, 3, (2, 5))
+    for code in (random_code(rng) for _ in range(100)):
+        found: dict[str, Any] = {"x": x, "y": y, "c": 0.8, "d": -1.7, "dt": DT, "second": 1.0}
+        statements(code)(found)
+        for k in range(5):
+            expected = plainly(code, {"x": float(x[k]), "y": float(y[k]), "c": 0.8, "d": -1.7})
+            got = [float(np.broadcast_to(found[name], (5,))[k]) for name in ("x", "y", "a")]
+            assert got == pytest.approx([expected[name] for name in ("x", "y", "a")], rel=1e-9, abs=1e-9), code
 
 
 @pytest.mark.skipif(bool(trouble()), reason="no C++ compiler on this machine")
@@ -247,7 +262,9 @@ def random_code(rng: np.random.Generator) -> str:
                     f"({one} + {other})", f"({one} - {other})", f"({one} * {other})", f"({one} / (1 + abs({other})))",
                     f"(-{one})", f"({one})**2", f"abs({one})**0.5", f"exp(clip({one}, -3, 3))", f"sqrt(abs({one}))",
                     f"single({one})", f"int(10*clip({one}, -9, 9))", f"({one})*int({one} < {other})",
-                    f"({one})*int({one} >= {other})",
+                    f"({one})*int({one} >= {other})", f"tanh({one})", f"sin(clip({one}, -3, 3))",
+                    f"cos(clip({one}, -3, 3))", f"log(1 + abs({one}))", f"floor(clip({one}, -9, 9))", f"({one} % 3)", f"({one} % (0 - 3))",
+                    f"int({one} > 0 and {other} > 0)", f"int({one} > 0 or not {other} > 0)*2",
                 ]
             )
         )  # fmt: skip

@@ -11,7 +11,7 @@ import torch
 from foundation.errors import Notice, RatespikeError
 from foundation.scratch import Scratch
 from spiking.compilers import compile_library, compiler, trouble
-from spiking.network import InputSpikes, NetworkConfig, draw_wiring
+from spiking.paper.network import InputSpikes, NetworkConfig, draw_wiring
 from spiking.torch import engines, native, programs
 from spiking.torch.native import NativeStepper
 from spiking.torch.network_simulator import TorchNetworks

@@ -15,7 +15,7 @@ import torch
 
 from foundation.errors import UsageError
 from spiking.compilers import trouble
-from spiking.network import InputSpikes, NetworkConfig, Projection, Wiring, draw_wiring, segments
+from spiking.paper.network import InputSpikes, NetworkConfig, Projection, Wiring, draw_wiring, segments
 from spiking.parameters import ConductanceNeuron, InhibitoryPlasticity
 from spiking.rule import super_spike
 from spiking.simulation import State

@@ -17,7 +17,7 @@ from foundation.errors import RatespikeError, StoppedError, UsageError
 from foundation.files import write_bytes
 from spiking import run_folder
 from spiking.compilers import trouble
-from spiking.network import NetworkConfig
+from spiking.paper.network import NetworkConfig
 from spiking.run_config import RecordingConfig, RunConfig
 from spiking.run_file import read_networks
 from spiking.run_folder import RunFolder

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from foundation.config import dumps, loads
 from foundation.errors import UsageError
-from spiking.network import CONDITIONS, INPUT_BLOCK, InputSpikes, NetworkConfig, draw_wiring, segments
+from spiking.paper.network import CONDITIONS, INPUT_BLOCK, InputSpikes, NetworkConfig, draw_wiring, segments
 from spiking.stimuli import RateTrace, paper_rates
 
 PAPER = NetworkConfig()
