@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from keyword import iskeyword
 from numbers import Real
 from typing import Any
@@ -93,6 +93,16 @@ _ALLOWED = (
     ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.Mod, ast.UnaryOp, ast.USub, ast.UAdd, ast.Not,
     ast.BoolOp, ast.And, ast.Or, ast.Compare, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq,
 )  # fmt: skip
+
+
+def check_distinct(where: str, names: Iterable[str]) -> None:
+    """Make sure that declared code may use those names, each for one thing; raises `UsageError`."""
+    seen: set[str] = set()
+    for name in names:
+        check_name(where, name)
+        if name in seen:
+            raise UsageError(f"{where}: {name!r} has two meanings")
+        seen.add(name)
 
 
 def names_in(code: str) -> set[str]:

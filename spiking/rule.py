@@ -18,10 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from foundation.errors import UsageError
-from spiking.code import check_code, check_name, check_values
+from spiking.code import check_code, check_distinct, check_values, names_in
 from spiking.parameters import LPLSynapse, check_fields, whole_steps
 
 GIVEN = ("dt", "second", "s_now")
@@ -39,18 +39,42 @@ class Cascade:
 
 
 @dataclass(frozen=True)
+class Exponential:
+    """A filter of first order: an impulse adds 1, and the whole decays by exp(-dt/tau) in every step."""
+
+    tau: float  # s
+
+    def __post_init__(self) -> None:
+        check_fields(self, positive=("tau",))
+
+
+Filter = Cascade | Exponential
+
+
+@dataclass(frozen=True)
+class Term:
+    """A further term of a rule: (psi ∗ S_j) f, or, with an eligibility, epsilon ∗ [(psi ∗ S_j) f], times the signal."""
+
+    presynaptic: Filter | None  # psi; None: the spike as it arrives
+    factor: str  # f, as in `ThreeFactorRule`
+    eligibility: Filter | None = None  # epsilon; None: no memory
+    signal: bool = True  # whether the rule's signal multiplies it, if the rule has one
+
+
+@dataclass(frozen=True)
 class PostsynapticSignal:
     """The third factor: an error of every postsynaptic neuron, evaluated in every step, and its filter.
 
-    The code may use ``s_now``, the neuron's spike in this step, ``s_<name>`` for every delay, the variables (as they
-    stood at the end of the step before), parameters, inputs and the rule's constants.
+    Without an error there is no third factor, only the rule's variables. The code may use ``s_now``, the neuron's spike
+    in this step, ``s_<name>`` for every delay, the variables (as they stood at the end of the step before), parameters,
+    inputs and the rule's constants.
 
     >>> PostsynapticSignal("reward*(s_now - 0.5)", filter=Cascade(2e-3, 10e-3), inputs=("reward",)).delays
     {}
     """
 
-    error: str  # expression
-    filter: Cascade  # alpha; an error acts from the next step on
+    error: str = ""  # expression
+    filter: Cascade | None = None  # alpha; an error acts from the next step on. None: at once
     traces: str = ""  # statements that bring the variables to the end of this step
     variables: tuple[str, ...] = ()  # state; it starts at 0 unless a simulator is told otherwise
     statistics: tuple[str, ...] = ()  # those of them that average over many samples: kept in double precision
@@ -83,6 +107,52 @@ class WeightUpdate:
         if self.w_min is not None and self.w_max is not None and self.w_min >= self.w_max:
             raise UsageError(f"WeightUpdate.w_min: must be below w_max = {self.w_max}, got {self.w_min}")
 
+    def code(self) -> IntervalCode:
+        """The same as code."""
+        lines = ["step = gradient"]
+        constants: dict[str, float] = {}
+        if self.augment:
+            lines = ["g2 = clip(exp(-interval/tau_rms)*g2, gradient**2, 1e300)", "step = gradient/(sqrt(g2) + 1e-32)"]
+            constants["tau_rms"] = self.tau_rms
+        if self.tau_w is not None:
+            lines.append("w -= eta*w*(1 - exp(-interval/tau_w))")
+            constants["tau_w"] = self.tau_w
+        lines.append("w += eta*step")
+        bounds = {name: getattr(self, name) for name in ("w_min", "w_max") if getattr(self, name) is not None}
+        if bounds:
+            low, high = (name if name in bounds else limit for name, limit in (("w_min", "-1e300"), ("w_max", "1e300")))
+            lines.append(f"w = clip(w, {low}, {high})")
+        variables = {"g2": 0.0} if self.augment else {}
+        return IntervalCode("\n".join(lines), self.interval, self.eta, variables, {**constants, **bounds})
+
+
+@dataclass(frozen=True)
+class IntervalCode:
+    """What becomes of weights at intervals, as code for every synapse: decay, bounds, scaling, normalisation.
+
+    The code may use ``w``, ``gradient`` (the mean over the window of what the rule's terms came to; 0 for rules that
+    change weights at spikes), ``w_sum`` (the sum of the weights of its target in this projection before this code),
+    ``n_in`` (their number), ``eta``, ``interval`` and ``dt`` (s), the own variables, the constants, and variables of
+    the target that `reads` names.
+    """
+
+    code: str  # statements
+    interval: float  # s: it runs at the end of steps k interval/dt
+    eta: float = 1.0  # learning rate; 0 while a projection is frozen
+    variables: Mapping[str, float] = field(default_factory=dict)  # of every synapse: name -> start
+    constants: Mapping[str, float] = field(default_factory=dict)
+    reads: tuple[str, ...] = ()
+
+    GIVEN: ClassVar[tuple[str, ...]] = ("gradient", "w_sum", "n_in", "eta", "interval", "dt", "second")
+
+    def __post_init__(self) -> None:
+        check_fields(self, skip=("code", "variables", "constants", "reads"), positive=("interval",))
+        check_values("IntervalCode.variables", self.variables)
+        check_values("IntervalCode.constants", self.constants)
+        names = ["w", *self.GIVEN, *self.variables, *self.constants, *self.reads]
+        check_distinct("IntervalCode", names)
+        check_code("IntervalCode.code", self.code, set(names), assigned=("w", *self.variables))
+
 
 class RuleSteps(NamedTuple):
     """The times of a `ThreeFactorRule` in steps of dt."""
@@ -93,6 +163,15 @@ class RuleSteps(NamedTuple):
     delays: dict[str, int]
 
 
+class OneTerm(NamedTuple):
+    """The filters and the update of a rule of one term."""
+
+    presynaptic: Cascade
+    eligibility: Cascade
+    filter: Cascade  # of the signal
+    update: WeightUpdate
+
+
 @dataclass(frozen=True)
 class ThreeFactorRule:
     """A rule of the shape that this module describes.
@@ -101,20 +180,23 @@ class ThreeFactorRule:
         UsageError: a value out of range, or code that uses what is not declared; the message names it.
     """
 
-    presynaptic: Cascade  # psi, from the spikes of input j as they arrive
-    factor: str  # f, expression of the potential `u` after the reset of this step, in the rule's own unit
-    eligibility: Cascade  # epsilon
+    presynaptic: Filter | None  # psi, from the spikes of input j as they arrive; None: the spikes themselves
+    factor: str  # f, expression of the potential `u` after the reset of this step, in the rule's own unit, and of the
+    # names that the signal's code may use
+    eligibility: Filter | None  # epsilon; None: no memory
     signal: PostsynapticSignal
-    update: WeightUpdate
+    update: WeightUpdate | IntervalCode
     constants: Mapping[str, float] = field(default_factory=dict)
     axonal_delay: float = 0.0  # s, of input spikes
     alignment: float = 0.0  # s, by which psi ∗ S_j and f(U_i) are delayed before they meet
     growth: float = 0.0  # what an input spike that arrives adds to the sum: growth without any signal
+    terms: tuple[Term, ...] = ()  # further ones, added to the first
+    reads: tuple[str, ...] = ()  # variables of the target that the code uses beside `u`
 
     def __post_init__(self) -> None:
         check_fields(
             self,
-            skip=("presynaptic", "factor", "eligibility", "signal", "update", "constants"),
+            skip=("presynaptic", "factor", "eligibility", "signal", "update", "constants", "terms", "reads"),
             not_negative=("axonal_delay", "alignment"),
         )
         signal = self.signal
@@ -123,24 +205,45 @@ class ThreeFactorRule:
         check_values("PostsynapticSignal.delays", signal.delays, low=0.0)
         names = [*self.constants, *signal.parameters, *signal.variables, *signal.inputs, *GIVEN]
         names += [f"s_{name}" for name in signal.delays]
-        for name in (*names, "u"):
-            check_name("ThreeFactorRule", name)
-            if [*names, "u"].count(name) > 1:
-                raise UsageError(f"ThreeFactorRule: {name!r} has two meanings")
-        known = set(names)
+        check_distinct("ThreeFactorRule", [*names, *self.reads, "u"])
+        known = {*names, *self.reads}
         for name in signal.statistics:
             if name not in signal.variables:
                 raise UsageError(f"PostsynapticSignal.statistics: {name!r} is not one of its variables")
-        check_code("ThreeFactorRule.factor", self.factor, {*self.constants, "u", "dt", "second"}, expression=True)
-        check_code("PostsynapticSignal.error", signal.error, known, expression=True)
+        if signal.filter is not None and not signal.error:
+            raise UsageError("PostsynapticSignal.filter: there is no error to be filtered")
+        for term in self.every_term():
+            check_code("ThreeFactorRule.factor", term.factor, {*known, "u"}, expression=True)
+        if signal.error:
+            check_code("PostsynapticSignal.error", signal.error, known, expression=True)
         check_code("PostsynapticSignal.traces", signal.traces, known, assigned=signal.variables)
+
+    def every_term(self) -> tuple[Term, ...]:
+        """Growth, if there is any, the first term, and the further ones."""
+        growth = (Term(None, repr(float(self.growth)), None, signal=False),) if self.growth else ()
+        return *growth, Term(self.presynaptic, self.factor, self.eligibility), *self.terms
+
+    def one_term(self, who: str) -> OneTerm:
+        """What makes a rule of one term with all its filters. Raises `UsageError`: `who` cannot run another."""
+        psi, epsilon, alpha, update = self.presynaptic, self.eligibility, self.signal.filter, self.update
+        beside = names_in(self.factor) - {"u", "dt", "second", *self.constants}
+        if (
+            isinstance(psi, Cascade)
+            and isinstance(epsilon, Cascade)
+            and isinstance(alpha, Cascade)
+            and isinstance(update, WeightUpdate)
+            and not (self.terms or self.reads or beside)
+        ):
+            return OneTerm(psi, epsilon, alpha, update)
+        raise UsageError(f"rule: {who} takes rules of one term with all three filters and a factor of u alone")
 
     def steps(self, dt: float) -> RuleSteps:
         """Its delays and its interval in steps of `dt` (s); raises `UsageError` where they are not whole."""
-        for name, cascade in (("presynaptic", self.presynaptic), ("eligibility", self.eligibility)):
-            if dt > cascade.decay:  # forward Euler
-                raise UsageError(f"dt: must not exceed {name}.decay = {cascade.decay} s, got {dt} s")
-        if dt > min(self.signal.filter.rise, self.signal.filter.decay):
+        for term in self.every_term():
+            for name, cascade in (("presynaptic", term.presynaptic), ("eligibility", term.eligibility)):
+                if isinstance(cascade, Cascade) and dt > cascade.decay:  # forward Euler
+                    raise UsageError(f"dt: must not exceed {name}.decay = {cascade.decay} s, got {dt} s")
+        if self.signal.filter is not None and dt > min(self.signal.filter.rise, self.signal.filter.decay):
             raise UsageError(f"dt: must not exceed the time constants of the signal's filter, got {dt} s")
         return RuleSteps(
             whole_steps("axonal_delay", self.axonal_delay, dt),

@@ -115,15 +115,15 @@ def attach_rule(
     >>> bool(np.any(learning.synapses.w != 0.2))
     True
     """
-    steps = rule.steps(dt)
+    steps, only = rule.steps(dt), rule.one_term("attach_rule")
     check_group("source", source, dt)
     check_group("target", target, dt)
     rows, columns = indices("i", i, source.N), indices("j", j, target.N)
-    weights = initial_weights(w, rows, columns, rule.update.w_min, rule.update.w_max)
+    weights = initial_weights(w, rows, columns, only.update.w_min, only.update.w_max)
     volts = _in_volt(target, potential)
 
     travel, name = 0 if arrived else steps.axonal_delay, unique(name)
-    pre, to_pre = _presynaptic(source, rule, steps, travel, f"{name}_inputs")
+    pre, to_pre = _presynaptic(source, only.presynaptic, steps, travel, f"{name}_inputs")
     post, memory, to_post = _postsynaptic(target, rule, steps, potential, volts, f"{name}_neurons")
     _set_start(post, rule, start or {})
     synapses = _synapses(source, target, rule, steps, on_pre, travel, name)
@@ -132,7 +132,7 @@ def attach_rule(
     refer(synapses, "tr_err_flt_i", post, "tr_err_flt", "to_i")
     synapses.connect(i=rows, j=columns, namespace={})
     synapses.from_j, synapses.to_i = rows, columns
-    synapses.w, synapses.eta = weights, rule.update.eta
+    synapses.w, synapses.eta = weights, only.update.eta
     return PlasticProjection(rule, synapses, pre, post, memory, (to_pre, to_post), steps.interval)
 
 
@@ -203,11 +203,11 @@ def attach_lpl(
 
 
 def _presynaptic(
-    source: SpikeSource, rule: ThreeFactorRule, steps: RuleSteps, travel: int, name: str
+    source: SpikeSource, filter: Cascade, steps: RuleSteps, travel: int, name: str
 ) -> tuple[NeuronGroup, Synapses]:
     clock = source.clock
     model = eq.with_history(eq.PRESYNAPTIC, "psp", steps.alignment)
-    group = NeuronGroup(source.N, model, clock=clock, namespace=_times("tau_psi", rule.presynaptic), name=name)
+    group = NeuronGroup(source.N, model, clock=clock, namespace=_times("tau_psi", filter), name=name)
     if steps.alignment:
         remember = eq.shift("psp", steps.alignment)
         group.run_regularly(remember, clock=clock, when=eq.SLOT, order=eq.ORDER["remember"])
@@ -223,7 +223,7 @@ def _postsynaptic(
     model += f"potential : {'volt' if volts else '1'} (linked)\n"
     model += "".join(f"{name} : 1\n" for name in (*signal.variables, *signal.inputs))
     model += "".join(f"{name} : {'second' if _is_time(name) else '1'}\n" for name in signal.parameters)
-    given = {**_times("tau_err", signal.filter), "unit": volt if volts else 1.0, "single": single}
+    given = {**_times("tau_err", rule.one_term("attach_rule").filter), "unit": volt if volts else 1.0, "single": single}
     try:
         group = NeuronGroup(target.N, model, clock=clock, namespace=given, name=name)
     except (SyntaxError, ValueError, EquationError) as error:  # a name that Brian2 forbids, or one for two things
@@ -263,10 +263,11 @@ def _synapses(
     travel: int,
     name: str,
 ) -> Synapses:
-    clock, update = target.clock, rule.update
+    clock, only = target.clock, rule.one_term("attach_rule")
+    update = only.update
     interval = steps.interval * clock.dt
     constants = {
-        **_times("tau_el", rule.eligibility),
+        **_times("tau_el", only.eligibility),
         **{"window": steps.interval, "interval": interval, "w_min": update.w_min, "w_max": update.w_max},
         **{"tau_rms": update.tau_rms * second, "tau_w": (update.tau_w or 0.0) * second, "growth": rule.growth},
     }

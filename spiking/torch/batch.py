@@ -347,7 +347,7 @@ def _initial(name: str, member: Member) -> float:
 
 
 def _number(name: str, member: Member) -> float:
-    return float(getattr(UpdateNumbers.of(member.rule.update), name))
+    return float(getattr(UpdateNumbers.of(member.rule.one_term("torch").update), name))
 
 
 def _inhibitory(member: Member) -> InhibitoryPlasticity:

@@ -59,7 +59,7 @@ class NativeStepper:
         values = [value for code in b.code.values() for value in code.constants.values()]
         columns = [torch.as_tensor(v, dtype=torch.float64).reshape(-1, 1).expand(b.size, 1) for v in values]
         k = b.coefficients
-        signal = b.rule.signal.filter
+        signal = b.rule.one_term("torch").filter
         found: dict[str, Any] = {
             "exc": b.exc, "inh": b.inh, "lines": b.lines, "history": b.history, "alignment": b.steps.alignment,
             "axonal_delay": b.steps.axonal_delay, "delays": len(b.steps.delays), "constant_count": len(values),

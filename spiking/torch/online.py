@@ -101,7 +101,7 @@ class PlasticLayer(SampleState):
         self.postsynaptic = Postsynaptic(rule, dt, self.weight, start or {})
         self.forget()
         self.register_buffer("total", torch.zeros_like(self.weight))
-        augmented = rule.update.augment
+        augmented = rule.one_term("a layer").update.augment
         self.register_buffer("g2", torch.zeros_like(self.weight, dtype=torch.float64) if augmented else None)
 
     @property
@@ -266,7 +266,7 @@ class PlasticLayer(SampleState):
         self.total.zero_()
         if not torch.isfinite(gradient).all():
             raise RatespikeError(f"{self.name}.learn: the update is not finite; the weights are left as they were")
-        numbers = UpdateNumbers.of(self.rule.update)._replace(eta=self.eta)
+        numbers = UpdateNumbers.of(self.rule.one_term("a layer").update)._replace(eta=self.eta)
         weight, self.g2 = written(self.weight, gradient, self.g2, numbers)
         self.weight.copy_(weight)
 

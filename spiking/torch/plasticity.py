@@ -52,7 +52,7 @@ class Coefficients(NamedTuple):
     @classmethod
     def of(cls, rule: ThreeFactorRule, dt: float) -> Coefficients:
         """Those of `rule` at steps of `dt` (s)."""
-        pre, el = rule.presynaptic, rule.eligibility
+        pre, el, *_ = rule.one_term("torch")
         return cls(math.exp(-dt / pre.rise), dt / pre.decay, math.exp(-dt / el.rise), dt / el.decay)
 
     @property

@@ -95,6 +95,7 @@ class Postsynaptic(SampleState):
                 known = ", ".join(signal.variables) or "none"
                 raise UsageError(f"start: the rule has no variable {name!r}; it has {known}")
         self.signal, self.dt, self.delays = signal, dt, rule.steps(dt).delays
+        self.alpha = rule.one_term("a layer").filter
         self.others = tuple(name for name in signal.variables if name not in signal.statistics)
         self._start = {name: float(start.get(name, 0.0)) for name in signal.variables}
         self._at = 0  # row of `spikes` that holds the oldest
@@ -138,9 +139,8 @@ class Postsynaptic(SampleState):
         values |= {f"s_{name}": self._before(now, steps) for name, steps in self.delays.items()}
         err = self._error(values, now.dtype)["_e"]
         after = self._traces(values, torch.float64 if self.signal.statistics else now.dtype)
-        alpha = self.signal.filter
-        self.tr_err += self.dt / alpha.rise * (full(err, now) - self.tr_err)
-        self.tr_err_flt += self.dt / alpha.decay * (self.tr_err - self.tr_err_flt)
+        self.tr_err += self.dt / self.alpha.rise * (full(err, now) - self.tr_err)
+        self.tr_err_flt += self.dt / self.alpha.decay * (self.tr_err - self.tr_err_flt)
         for row, name in enumerate(self.signal.statistics):
             self.statistics[row] = full(after[name], now, torch.float64).mean(shared)
         for row, name in enumerate(self.others):

@@ -335,7 +335,8 @@ class TensorStepper:
         """The signal as it acts in each step (K, B, exc), the filtered errors and the variables after a block."""
         b = self.batch
         tr_err, tr_err_flt = errors
-        rise, decay = b.dt / b.rule.signal.filter.rise, b.dt / b.rule.signal.filter.decay
+        alpha = b.rule.one_term("torch").filter
+        rise, decay = b.dt / alpha.rise, b.dt / alpha.decay
         kinds, signal = [value.dtype for value in variables], []
         for k in range(len(spiked)):
             signal.append(tr_err_flt)

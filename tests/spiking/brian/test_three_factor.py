@@ -163,7 +163,7 @@ def attach_declared(rule, target=None, **more):
     return attach_rule(spike_source(np.ones((4, N_PRE)), DT), target, rule, **given, **more)
 
 
-@pytest.mark.parametrize("name", ["t", "i", "N", "ms", "e", "tanh", "unit", "err", "tr_err", "potential", "ring_size"])
+@pytest.mark.parametrize("name", ["t", "i", "N", "ms", "e", "log10", "unit", "err", "tr_err", "potential", "ring_size"])
 def test_a_constant_or_local_variable_with_another_meaning_is_refused(name):
     taken = f"^rule: its name '{name}' has another meaning in Brian2 or in the code around it$"
     with pytest.raises(UsageError, match=taken):
