@@ -30,4 +30,5 @@ def check_fits(needed: int, what: str) -> None:
 
 def size(n_bytes: float) -> str:
     """A number of bytes to read, in decimal units."""
-    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"
+    factor, unit = next((each for each in ((1e9, "GB"), (1e6, "MB")) if n_bytes >= each[0]), (1e3, "kB"))
+    return f"{n_bytes / factor:.1f} {unit}"

@@ -215,8 +215,8 @@ class ThreeFactorRule:
         for term in self.every_term():
             check_code("ThreeFactorRule.factor", term.factor, {*known, "u"}, expression=True)
         if signal.error:
-            check_code("PostsynapticSignal.error", signal.error, known, expression=True)
-        check_code("PostsynapticSignal.traces", signal.traces, known, assigned=signal.variables)
+            check_code("PostsynapticSignal.error", signal.error, {*known, "u"}, expression=True)
+        check_code("PostsynapticSignal.traces", signal.traces, {*known, "u"}, assigned=signal.variables)
 
     def every_term(self) -> tuple[Term, ...]:
         """Growth, if there is any, the first term, and the further ones."""
@@ -233,6 +233,7 @@ class ThreeFactorRule:
             and isinstance(alpha, Cascade)
             and isinstance(update, WeightUpdate)
             and not (self.terms or self.reads or beside)
+            and "u" not in names_in(f"e = {self.signal.error}") | names_in(self.signal.traces)
         ):
             return OneTerm(psi, epsilon, alpha, update)
         raise UsageError(f"rule: {who} takes rules of one term with all three filters and a factor of u alone")

@@ -71,7 +71,6 @@ def test_the_instances_can_be_declared():
         ({"factor": "u // 2"}, "ThreeFactorRule.factor: must not use FloorDiv"),
         ({"factor": "'u'"}, "ThreeFactorRule.factor: numbers alone: 'u'"),
         ({"error": "s_old"}, "PostsynapticSignal.error: unknown name 's_old'"),
-        ({"error": "u"}, "PostsynapticSignal.error: unknown name 'u'"),
         ({"error": "mean.real"}, "PostsynapticSignal.error: must not use Attribute: mean.real"),
         ({"error": "mean[0]"}, "PostsynapticSignal.error: must not use Subscript"),
         ({"traces": "mean = "}, "PostsynapticSignal.traces: not statements"),

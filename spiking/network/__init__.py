@@ -1,0 +1,1 @@
+"""What a spiking network is, declared once for every simulator."""
