@@ -222,7 +222,7 @@ class Stepper:
         self.frozen = {*frozen}
         self.samples = _samples(network, state)
         self.order = network.order()
-        self.bundles = {name: _bundles(p) for name, p in network.projections.items()}
+        self.bundles = {name: bundles(p) for name, p in network.projections.items()}
         self._code: dict[tuple[str, bool], Any] = {}
         self._given: dict[str, tuple[int, Array, Array]] = {}  # spikes of sources: first step, where each begins, ids
 
@@ -565,7 +565,7 @@ class Stepper:
         return self._code[key]
 
 
-def _bundles(projection: Projection) -> list[tuple[int, Any]]:
+def bundles(projection: Projection) -> list[tuple[int, Any]]:
     """The synapses of each delay."""
     if not np.ndim(projection.delay):
         return [(int(projection.delay), slice(None))]
