@@ -25,6 +25,7 @@ from spiking.brian import equations as eq
 from spiking.brian.delays import memory_cells, refer, remember_spikes
 from spiking.brian.rounding import single
 from spiking.brian.running import code_for, run_network
+from spiking.brian.simulator import spike_steps
 from spiking.code import names_in, renamed
 from spiking.network import stepper
 from spiking.network.models import Drive, Jump
@@ -50,6 +51,9 @@ ORDER = {
     "intervals": 7, "remember": 8, "traces": 9,
 }  # fmt: skip
 """Of what happens in the slot after the resets."""
+
+ENDS = ("from_j : integer (constant)", "to_i : integer (constant)")
+"""The ends of a synapse once more, as 64-bit integers: numpy gathers faster by these."""
 
 Place = tuple[Any, str, Any]
 """Where a variable of the state is kept: object, its variable, and which of its elements (or all, None)."""
@@ -87,7 +91,7 @@ def run(
         built = Builder(network, first, steps, frozen)
         built.set_state(before)
         spikes = {p.name: b2.SpikeMonitor(built.spiking(p)) for p in network.populations.values() if p.spikes}
-        watching = {(r.owner, v): _watch(built, r, v) for r in record for v in r.variables}
+        watching = {f"{r.owner}/{v}": built.watch(f"{r.owner}/{v}", r.every) for r in record for v in r.variables}
         objects = b2.Network(*built.objects, *spikes.values(), *watching.values())
         objects.t_ = first * network.dt
         run_network(objects, steps * network.dt)
@@ -98,32 +102,14 @@ def run(
         return Result(
             after,
             {name: _spikes(monitor, network.dt) for name, monitor in spikes.items()},
-            {
-                f"{owner}/{v}": _shaped(
-                    np.array(getattr(m, f"{built.places[f'{owner}/{v}'][1]}_")).T, before[f"{owner}/{v}"]
-                )
-                for (owner, v), m in watching.items()
-            },
+            {name: built.watched(monitor, name, before[name]) for name, monitor in watching.items()},
         )
 
 
 def _spikes(monitor: Any, dt: float) -> Array:
-    step = np.rint(np.asarray(monitor.t / second) / dt).astype(np.int64)
-    found = np.stack([step, np.zeros_like(step), np.asarray(monitor.i, np.int64)], 1)
-    return found[np.lexsort((found[:, 2], found[:, 0]))]
-
-
-def _shaped(recorded: Array, like: Array) -> Array:
-    return recorded.reshape(len(recorded), *like.shape)
-
-
-def _watch(built: Builder, of: Recorded, variable: str) -> Any:
-    name = f"{of.owner}/{variable}"
-    if name not in built.places or built.places[name][2] is not None:
-        raise UsageError(f"record: there is no variable {name} that Brian2 could record")
-    group, own, _ = built.places[name]
-    clock = built.clock if of.every == 1 else b2.Clock(of.every * built.network.dt * second)
-    return b2.StateMonitor(group, own, record=True, when="end", order=100, clock=clock)
+    step, unit = spike_steps(monitor.t / second, monitor.i, dt)
+    order = np.lexsort((unit, step))
+    return np.stack([step[order], np.zeros_like(step), unit[order]], 1)
 
 
 @dataclass
@@ -169,11 +155,11 @@ class Builder:
         for p in self.network.projections.values():
             if p.source.neuron and p.sends == SPIKES:
                 self._late.setdefault(p.source.name, set()).update(int(d) for d in np.unique(p.delay) if d)
-        for p in self.network.order():
-            if isinstance(p.model, ValueInput):
-                self._values(p)
-            elif p.neuron:
-                self._neurons(p)
+        for population in self.network.order():
+            if isinstance(population.model, ValueInput):
+                self._values(population)
+            elif population.neuron:
+                self._neurons(population)
         for k, projection in enumerate(self.network.projections.values()):
             if not projection.rule:
                 self._fixed(projection, k)
@@ -304,10 +290,8 @@ class Builder:
             rule = learner.rule
             found |= {f"r{k}_{name}": value for name, value in rule.constants.items()}
             if isinstance(rule, ThreeFactorRule):
-                parameters = {
-                    **rule.signal.parameters,
-                    **{n: learner.start[n] for n in rule.signal.parameters if n in learner.start},
-                }
+                parameters: dict[str, Any] = {**rule.signal.parameters}
+                parameters |= {n: learner.start[n] for n in parameters if n in learner.start}
                 found |= {f"r{k}_{n}": float(v) for n, v in parameters.items() if not np.ndim(v)}
         return found
 
@@ -544,8 +528,8 @@ class Builder:
         for k, term in enumerate(terms):
             if term.presynaptic:
                 refer(made, f"psp{k}_d", pre, eq.history(f"psp{k}", alignment)[-1], "from_j")
-            elif term.eligibility:
-                refer(made, "s_j", pre, "s", "from_j") if "s_j" not in made.variables else None
+            elif term.eligibility and "s_j" not in made.variables:
+                refer(made, "s_j", pre, "s", "from_j")
             refer(made, f"f{k}_d", target, eq.history(f"{r}f{k}", alignment if term.presynaptic else 0)[-1], "to_i")
         if rule.signal.error:
             refer(made, "third", target, f"{r}tr_err_flt" if rule.signal.filter else f"{r}err", "to_i")
@@ -589,14 +573,12 @@ class Builder:
         if at_spikes:
             on_pre["learn"], events["learn"] = "\n".join(at_spikes), event
         after: dict[str, str] = {"fire": on_post} if on_post else {}
-        model = "\n".join(
-            [*(f"{name} : 1" for name in ("w", *variables)), "eta : 1 (shared)"]
-            + ["from_j : integer (constant)", "to_i : integer (constant)"]
-        )
+        lines = [f"{name} : 1" for name in ("w", *variables)]
+        lines += ["eta : 1 (shared)", "from_j : integer (constant)", "to_i : integer (constant)"]
         made = b2.Synapses(
             origin,
             self.groups[projection.target.name],
-            model,
+            "\n".join(lines),
             on_pre=on_pre,
             on_post=after or None,
             on_event={**events, **({"fire": "spike"} if after else {})},
@@ -690,6 +672,20 @@ class Builder:
             self.places[f"{projection.name}/{name}"] = made, f"q_{name}", None
         if intervals:
             self._at_intervals(made, projection, intervals, ORDER["intervals"], 1)
+
+    # --- what is recorded ---------------------------------------------------------------------------------------------
+    def watch(self, name: str, every: int) -> Any:
+        """A monitor of a variable of the state, at the end of every so-manieth step."""
+        if name not in self.places or self.places[name][2] is not None:
+            raise UsageError(f"record: there is no variable {name} that Brian2 could record")
+        group, variable, _ = self.places[name]
+        clock = self.clock if every == 1 else b2.Clock(every * self.network.dt * second)
+        return b2.StateMonitor(group, variable, record=True, when="end", order=100, clock=clock)
+
+    def watched(self, monitor: Any, name: str, like: Array) -> Array:
+        """What a monitor saw, a row for each step, in the shape of the state."""
+        values = np.array(getattr(monitor, f"{self.places[name][1]}_")).T
+        return values.reshape(len(values), *like.shape)
 
     # --- the state ----------------------------------------------------------------------------------------------------
     def set_state(self, state: State) -> None:

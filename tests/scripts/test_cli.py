@@ -19,8 +19,8 @@ import ratenets.hebbian.config
 import ratenets.lpl.encoder_config
 import ratenets.run_config
 import ratenets.sequences.config
-import spiking.paper.network
 import spiking.pairing
+import spiking.paper.network
 from foundation import config as configs
 from foundation.errors import UsageError
 from ratenets.lpl.config import LPLConfig

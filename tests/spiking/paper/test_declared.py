@@ -52,7 +52,7 @@ def in_its_words(net: Network, state: State) -> dict[str, Any]:
 def test_every_option_equals_plain_stepping(name):
     config = NetworkConfig(**{**SMALL, **VARIANTS[name]})
     net = network_of(config)
-    state, spikes = begun(net, config), {"exc": [], "inh": []}
+    state, spikes = begun(net, config), dict[str, list[Any]](exc=[], inh=[])
     for piece in segments(config, 50.0, 50.0):
         frozen = () if piece.learning else tuple(p for p in ("ext", "ee") if p in net.projections)
         done = stepper.run(net, piece.steps, state, frozen=frozen)

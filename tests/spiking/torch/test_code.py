@@ -263,7 +263,8 @@ def random_code(rng: np.random.Generator) -> str:
                     f"(-{one})", f"({one})**2", f"abs({one})**0.5", f"exp(clip({one}, -3, 3))", f"sqrt(abs({one}))",
                     f"single({one})", f"int(10*clip({one}, -9, 9))", f"({one})*int({one} < {other})",
                     f"({one})*int({one} >= {other})", f"tanh({one})", f"sin(clip({one}, -3, 3))",
-                    f"cos(clip({one}, -3, 3))", f"log(1 + abs({one}))", f"floor(clip({one}, -9, 9))", f"({one} % 3)", f"({one} % (0 - 3))",
+                    f"cos(clip({one}, -3, 3))", f"log(1 + abs({one}))", f"floor(clip({one}, -9, 9))",
+                    f"({one} % 3)", f"({one} % (0 - 3))",
                     f"int({one} > 0 and {other} > 0)", f"int({one} > 0 or not {other} > 0)*2",
                 ]
             )

@@ -87,7 +87,7 @@ class EverySynapse:
             zeros = torch.zeros_like(self.patches(arrived) * now[:, :, None])
             self.eligibility = Eligibility(zeros, zeros, zeros)
         self.spikes.append(now)
-        constants, update = self.rule.constants, self.rule.update
+        constants, update = self.rule.constants, self.rule.one_term("").update
         factor = constants["beta"] / (1 + constants["beta"] * abs(u - constants["theta"])) ** 2
         self.lately.append((self.patches(self.presynaptic.psp), factor[:, :, None]))
         psp, f = self.lately[-1 - self.rule_steps.alignment] if len(self.lately) > self.rule_steps.alignment else (0, 0)
@@ -112,8 +112,8 @@ class EverySynapse:
                 self.weight = self.weight.clamp(update.w_min, update.w_max)
         self.presynaptic = self.presynaptic.step(arrived, self.k)
         once, twice = self.filtered
-        once = once + DT / self.rule.signal.filter.rise * (error - once)
-        self.filtered = once, twice + DT / self.rule.signal.filter.decay * (once - twice)
+        once = once + DT / self.rule.one_term("").filter.rise * (error - once)
+        self.filtered = once, twice + DT / self.rule.one_term("").filter.decay * (once - twice)
 
     @property
     def rule_steps(self):

@@ -17,7 +17,7 @@ from foundation.errors import UsageError
 from spiking.compilers import trouble
 from spiking.paper.network import InputSpikes, NetworkConfig, Projection, Wiring, draw_wiring, segments
 from spiking.parameters import ConductanceNeuron, InhibitoryPlasticity
-from spiking.rule import super_spike
+from spiking.rule import Cascade, super_spike
 from spiking.simulation import State
 from spiking.torch import engines
 from spiking.torch.batch import Batch, Member
@@ -380,9 +380,9 @@ def test_rules_that_do_not_fit_together():
     """Which names what differs; anything that is not a number."""
     rule, dt = member().rule, 4e-4
     different = {
-        "delays and interval of the rule": replace(rule, update=replace(rule.update, interval=0.2)),
-        "filters of the rule": replace(rule, presynaptic=replace(rule.presynaptic, rise=6e-3)),
-        "filter of the signal": replace(rule, signal=replace(rule.signal, filter=rule.presynaptic)),
+        "delays and interval of the rule": replace(rule, update=replace(rule.one_term("").update, interval=0.2)),
+        "filters of the rule": replace(rule, presynaptic=Cascade(6e-3, 20e-3)),
+        "filter of the signal": replace(rule, signal=replace(rule.signal, filter=Cascade(5e-3, 20e-3))),
         "variables of the rule": replace(rule, signal=replace(rule.signal, statistics=())),
     }
     for what, other in different.items():
