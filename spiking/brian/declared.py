@@ -47,8 +47,8 @@ from spiking.rule import Cascade, Filter, IntervalCode, ThreeFactorRule
 
 SLOT = eq.SLOT
 ORDER = {
-    "inputs": -1, "write": 0, "error": 1, "eligibility": 2, "update": 3, "on_pre": 4, "on_post": 5, "step": 6,
-    "intervals": 7, "remember": 8, "traces": 9,
+    "values": -20, "inputs": -10, "write": 0, "error": 1, "eligibility": 20, "sums": 25, "update": 30, "on_pre": 40,
+    "on_post": 50, "step": 60, "summed": 65, "intervals": 70, "remember": 80, "traces": 90,
 }  # fmt: skip
 """Of what happens in the slot after the resets."""
 
@@ -144,6 +144,7 @@ class Builder:
         self.clock = b2.Clock(self.network.dt * second)
         self.groups: dict[str, Any] = {}  # neurons and values, by population
         self.memories: dict[str, _Memory] = {}
+        self._all = list(self.network.projections.values())
         self._generators: dict[tuple[str, int], Any] = {}
         self._late: dict[str, set[int]] = {}
         self._rank = {p.name: rank for rank, p in enumerate(self.network.order())}
@@ -172,8 +173,8 @@ class Builder:
     def _check(self) -> None:
         for p in self.network.projections.values():
             where = f"projection {p.name}: Brian2"
-            if isinstance(p.into, Drive) and p.into.reduce == "max":
-                raise UsageError(f"{where} cannot take the maximum of what arrives")
+            if _largest(p) and (np.any(p.delay) or p.source.neuron is None):
+                raise UsageError(f"{where} takes the maximum of what neurons send without delay")
             if p.sends != SPIKES and np.ndim(p.delay):
                 raise UsageError(f"{where} sends a variable with one delay")
             if p.sends != SPIKES and isinstance(p.into, Jump):
@@ -220,9 +221,11 @@ class Builder:
         lines += [f"v_{name} : 1 (constant)" for name in parameters]
         lines += ["s_now : 1", "v_active : 1", "wait : 1"] if model.spikes else []
         lines += [f"g{k} : 1" for k, q in self._graded(p)]
+        lines += self._of_largest(p)
         lines += [
             f"past_{name}_{d + 1} : 1" for name, longest in sent.items() if name != SPIKES for d in range(longest)
         ]
+        lines += [f"sum{k} : 1" for k, q in enumerate(self._all) if q.target is p and _sums(q)]
         lines += self._rule_variables(p)
         text = "\n".join(lines) + "\n" + (memory_cells(*late) if late else "")
         rank = 10 * self._rank[p.name]
@@ -244,6 +247,7 @@ class Builder:
                 self._outside(group, f"v_{name}", given, p.size)
         zeroed = [*(f"v_{name}" for name in drives), *(f"g{k}" for k, _ in self._graded(p))]
         self._code(group, "\n".join(f"{name} = 0" for name in zeroed if name.startswith("v_")), "start", -2)
+        self._link_largest(p, group, rank)
         gather = "\n".join(f"v_{q.receptor} += g{k}" for k, q in self._graded(p) if isinstance(q.into, Drive))
         self._code(group, gather, "groups", rank + 1)
         if model.spikes:
@@ -280,8 +284,34 @@ class Builder:
         return [
             (k, q)
             for k, q in enumerate(self.network.projections.values())
-            if q.target is p and (q.sends != SPIKES or isinstance(q.source.model, ValueInput))
+            if q.target is p and not _largest(q) and (q.sends != SPIKES or isinstance(q.source.model, ValueInput))
         ]
+
+    def _of_largest(self, p: Population) -> list[str]:
+        """For every place among a neuron's synapses of which the largest counts: what is sent, weight, is it there."""
+        return [
+            f"x{k}_{place} : 1 (linked)\nw{k}_{place} : 1 (constant)\nis{k}_{place} : 1 (constant)"
+            for k, q in enumerate(self._all)
+            if q.target is p and _largest(q)
+            for place in range(_fan_in(q))
+        ]
+
+    def _link_largest(self, p: Population, group: Any, rank: int) -> None:
+        for k, q in enumerate(self._all):
+            if q.target is not p or not _largest(q):
+                continue
+            variable = "s_now" if q.sends == SPIKES else f"v_{q.sends}"
+            terms = []
+            for place, at in enumerate(_places(q)):
+                index, there = np.zeros(p.size, int), np.zeros(p.size)
+                index[q.synapses.post[at]], there[q.synapses.post[at]] = q.synapses.pre[at], 1
+                setattr(group, f"x{k}_{place}", b2.linked_var(self.groups[q.source.name], variable, index=index))
+                setattr(group, f"is{k}_{place}", there)
+                term = f"(w{k}_{place}*x{k}_{place}*is{k}_{place} - 1e300*(1 - is{k}_{place}))"
+                terms.append(f"v_{q.receptor} = clip(v_{q.receptor}, {term}, 1e300)")
+            name = f"v_{q.receptor}"
+            whole = [f"{name} = {name} - 1e300*int({name} == 0)", *terms, f"{name} = {name}*int({name} > -1e299)"]
+            self._code(group, "\n".join(whole), "groups", rank + 1)
 
     def _constants(self, p: Population) -> dict[str, Any]:
         found: dict[str, Any] = {"v_dt": self.network.dt, "v_second": 1.0, "single": single}
@@ -360,6 +390,8 @@ class Builder:
         source, target = projection.source, self.groups[projection.target.name]
         if not pre.size:
             return
+        if _largest(projection):
+            return
         if (k, projection) in self._graded(projection.target):
             self._send(projection, k)
             return
@@ -403,7 +435,7 @@ class Builder:
         made.connect(i=projection.synapses.pre, j=projection.synapses.post, namespace={}, skip_if_invalid=False)
         summed = made.summed_updaters[f"g{k}_post"]
         if projection.into is None:
-            summed.when, summed.order = SLOT, ORDER["inputs"] - 1
+            summed.when, summed.order = SLOT, ORDER["values"]
         else:
             summed.when, summed.order = "groups", 10 * self._rank[projection.target.name]
         self._add(made)
@@ -573,8 +605,10 @@ class Builder:
         if at_spikes:
             on_pre["learn"], events["learn"] = "\n".join(at_spikes), event
         after: dict[str, str] = {"fire": on_post} if on_post else {}
+        k = list(self.network.projections).index(projection.name)
+        sums = ["n_in : 1 (constant)", f"sum{k}_post = w : 1 (summed)"] if _sums(projection) else []
         lines = [f"{name} : 1" for name in ("w", *variables)]
-        lines += ["eta : 1 (shared)", "from_j : integer (constant)", "to_i : integer (constant)"]
+        lines += ["eta : 1 (shared)", *ENDS, *sums]
         made = b2.Synapses(
             origin,
             self.groups[projection.target.name],
@@ -590,6 +624,11 @@ class Builder:
         made.connect(i=projection.synapses.pre, j=projection.synapses.post, namespace={}, skip_if_invalid=False)
         made.from_j, made.to_i = projection.synapses.pre, projection.synapses.post
         made.act.when, made.act.order = when, order
+        if sums:
+            post = projection.synapses.post
+            made.n_in = np.bincount(post, minlength=projection.target.size)[post].astype(float)
+            summed = made.summed_updaters[f"sum{k}_post"]
+            summed.when, summed.order = SLOT, ORDER["summed" if on_post or at_spikes else "sums"]
         if at_spikes:
             made.learn.when, made.learn.order = SLOT, ORDER["on_pre"] if on_post else ORDER["eligibility"]
         self._add(made)
@@ -601,6 +640,7 @@ class Builder:
     ) -> None:
         names = {name: name for name in names_in(intervals.code)}
         names |= {"dt": "v_dt", "second": "v_second", "interval": "v_interval"}
+        names["w_sum"] = f"sum{list(self.network.projections).index(projection.name)}_post"
         names |= {name: f"c_{name}" for name in intervals.constants}
         names |= {name: f"v_{name}_post" for name in intervals.reads}
         local = names_in(intervals.code) - {
@@ -610,8 +650,6 @@ class Builder:
         made.namespace |= {"v_dt": self.network.dt, "v_second": 1.0, "v_interval": intervals.interval, "window": window}
         made.namespace |= {f"c_{name}": value for name, value in intervals.constants.items()} | {"single": single}
         code = eq.plain(renamed(intervals.code, names))
-        if "n_in" in names or "w_sum" in names:
-            raise UsageError(f"projection {projection.name}: Brian2 does not sum the weights of a neuron yet")
         gradient = "gradient = el_sum/window\n" if "el_sum" in made.variables else "gradient = 0.0\n"
         done = "\nel_sum = 0" if "el_sum" in made.variables else ""
         clock = b2.Clock(intervals.interval * second, name=f"{made.name}_windows")
@@ -695,6 +733,11 @@ class Builder:
             flat = values[0] if values.ndim == 2 else values
             if flat.size:
                 setattr(group, variable, flat if which is None else flat[which])
+        for k, q in enumerate(self._all):
+            for place, at in enumerate(_places(q)) if _largest(q) else ():
+                weights = np.zeros(q.target.size)
+                weights[q.synapses.post[at]] = state[f"{q.name}/w"][at]
+                setattr(self.groups[q.target.name], f"w{k}_{place}", weights)
         for group, variable, past in self._pasts():
             self._write_past(group, variable, state[past])
         for name, memory in self.memories.items():
@@ -765,6 +808,29 @@ class Builder:
             if isinstance(learner.rule, ThreeFactorRule) and any(learner.rule.steps(self.network.dt).delays.values()):
                 found.append(f"{learner.name}/past_s")
         return found
+
+
+def _largest(projection: Projection) -> bool:
+    """Whether of what arrives the largest counts."""
+    return isinstance(projection.into, Drive) and projection.into.reduce == "max"
+
+
+def _fan_in(projection: Projection) -> int:
+    """The most synapses that one target has."""
+    return int(np.bincount(projection.synapses.post, minlength=1).max())
+
+
+def _places(projection: Projection) -> list[Array]:
+    """The synapses in rounds, in each of which no target has more than one."""
+    order = np.argsort(projection.synapses.post, kind="stable")
+    post = projection.synapses.post[order]
+    round_of = np.arange(len(post)) - np.searchsorted(post, post)
+    return [order[round_of == k] for k in range(_fan_in(projection))]
+
+
+def _sums(projection: Projection) -> bool:
+    """Whether its code at intervals asks for the weights of a whole neuron."""
+    return projection.intervals is not None and bool({"w_sum", "n_in"} & names_in(projection.intervals.code))
 
 
 def _filtered(group: Any, name: str, each: Filter | None, dt: float) -> str:

@@ -356,7 +356,7 @@ class Network:
         """
         before: dict[str, set[str]] = {name: set() for name in self.populations}
         for projection in self.projections.values():
-            if isinstance(projection.into, Drive) and np.min(projection.delay, initial=0) == 0:
+            if isinstance(projection.into, Drive) and np.any(np.equal(projection.delay, 0)):
                 before[projection.target.name].add(projection.source.name)
         found: list[str] = []
         while len(found) < len(before):

@@ -1,0 +1,108 @@
+"""Every network of the zoo on every backend, against the numpy stepper: spikes, states, weights."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spiking.brian import declared
+from spiking.network import stepper
+from spiking.network.network import Network, State
+from spiking.network.stepper import Recorded, Result
+from tests.spiking.network.zoo import ZOO, balanced
+
+Backend = Callable[..., Result]
+
+
+def in_brian(network: Network, steps: int, state: State | None = None, **more: Any) -> Result:
+    return declared.run(network, steps, state, codegen="numpy", **more)
+
+
+@pytest.fixture(params=["brian2"])
+def backend(request: pytest.FixtureRequest) -> Backend:
+    return {"brian2": in_brian}[request.param]
+
+
+def assert_same(ours: Result, expected: Result, tolerance: float = 1e-12) -> None:
+    """All spikes, and every variable as far as its largest value goes."""
+    for name, spikes in expected.spikes.items():
+        np.testing.assert_array_equal(ours.spikes[name], spikes, err_msg=name)
+    assert ours.state.keys() == expected.state.keys()
+    for name, value in expected.state.items():
+        scale = np.abs(value).max(initial=0) or 1.0
+        np.testing.assert_allclose(ours.state[name], value, rtol=0, atol=tolerance * scale, err_msg=name)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_a_network_is_the_same_on_every_backend(name: str, backend: Backend) -> None:
+    net = ZOO[name]()
+    expected = stepper.run(net, steps := 2000)
+    spiking = [each for p, each in expected.spikes.items() if net.populations[p].neuron]
+    assert all(len(each) > 5 for each in spiking)
+    for projection in net.projections.values():
+        if projection.rule:
+            moved = np.abs(expected.state[f"{projection.name}/w"] - projection.synapses.weight).max()
+            assert moved > 1e-4, f"{projection.name} hardly learned"
+    assert_same(backend(net, steps), expected)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_a_run_can_be_cut_anywhere_to_the_same_bits(name: str) -> None:
+    """By the stepper: it says what the state is."""
+    net = ZOO[name]()
+    whole = stepper.run(net, 300)
+    first = stepper.run(net, 113)
+    second = stepper.run(net, 187, first.state)
+    for key, value in whole.state.items():
+        np.testing.assert_array_equal(second.state[key], value, err_msg=key)
+    for key, spikes in whole.spikes.items():
+        np.testing.assert_array_equal(np.concatenate([first.spikes[key], second.spikes[key]]), spikes)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "delays of synapses and of neurons",
+        "a cycle of neurons and integrators",
+        "two rules in one population",
+        "reward modulated stdp",
+        "stdp with code at intervals",
+    ],
+)
+def test_a_backend_goes_on_from_any_state_to_the_same_bits(name: str, backend: Backend) -> None:
+    net = ZOO[name]()
+    whole = backend(net, 300).state
+    cut = backend(net, 187, backend(net, 113).state).state
+    for key, value in whole.items():
+        np.testing.assert_array_equal(cut[key], value, err_msg=key)
+
+
+def test_weights_that_are_frozen_stay_and_all_else_goes_on(backend: Backend) -> None:
+    net = ZOO["two rules in one population"]()
+    names = [p.name for p in net.projections.values() if p.rule]
+    done, expected = (each(net, 400, frozen=names) for each in (backend, stepper.run))
+    assert_same(done, expected)
+    for name in names:
+        np.testing.assert_array_equal(done.state[f"{name}/w"], net.projections[name].synapses.weight)
+    assert done.state["exc -> cells/el0_rise"].size if "exc -> cells/el0_rise" in done.state else True
+    assert np.abs(done.state["cells.rule0/tr_err"]).max() > 0
+
+
+def test_any_variable_can_be_recorded(backend: Backend) -> None:
+    net = ZOO["two rules in one population"]()
+    record = (Recorded("cells", ("v", "g")), Recorded("exc -> cells", ("w", "el1"), every=30))
+    ours, expected = (each(net, 200, record=record) for each in (backend, stepper.run))
+    assert ours.recorded["cells/v"].shape == (200, 1, 4)
+    assert ours.recorded["exc -> cells/w"].shape[0] == 7
+    for name, values in expected.recorded.items():
+        np.testing.assert_allclose(ours.recorded[name], values, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("conductances", [False, True])
+def test_the_balanced_network_at_full_size(conductances: bool, backend: Backend) -> None:
+    net = balanced(conductances, number=800)
+    expected = stepper.run(net, 2000)
+    assert len(expected.spikes["exc"]) > 1000
+    assert_same(backend(net, 2000), expected, 1e-10)
