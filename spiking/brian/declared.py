@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,7 +77,7 @@ def run(
         state: where to go on; None: from the start.
         record: variables to keep beside all spikes.
         frozen: projections whose weights stay as they are.
-        codegen: "numpy", "cython", or "auto": by the length of the run.
+        codegen: "numpy", "cython", "auto": by the length of the run; or "": as Brian2's preferences say.
 
     Raises:
         UsageError: what does not fit, or what Brian2 cannot do.
@@ -87,7 +88,7 @@ def run(
     check_state(before, start)
     first = int(before["step"])
     gc.collect()  # frees the names of the last piece's objects: the same names make the same code, compiled once
-    with code_for(first + steps, codegen):
+    with code_for(steps, codegen) if codegen else nullcontext():
         built = Builder(network, first, steps, frozen)
         built.set_state(before)
         spikes = {p.name: b2.SpikeMonitor(built.spiking(p)) for p in network.populations.values() if p.spikes}

@@ -33,7 +33,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # a process with threads cannot be copied
+os.environ["OMP_NUM_THREADS"] = "1"  # a process with threads cannot be copied
 
 TIMEOUT = 120.0  # s
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate", "os.chmod"}

@@ -1,0 +1,161 @@
+"""Run a declared network on any backend, in pieces, with a checkpoint after each.
+
+>>> from spiking.network.connectivity import AllToAll
+>>> from spiking.network.models import lif
+>>> from spiking.network.network import Network
+>>> from spiking.network.sources import PoissonInput
+>>> net = Network(dt=1e-3, seed=1)
+>>> inputs = net.population("inputs", PoissonInput(50.0), 20)
+>>> out = net.population("out", lif(), 3)
+>>> _ = net.connect(inputs, out, AllToAll(0.2), receptor="delta")
+>>> result = simulate(net, 0.5)
+>>> bool(len(result.spikes["out"]) > 10)
+True
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+
+from foundation.arrays import read_arrays
+from foundation.errors import RatespikeError, StoppedError, UsageError
+from foundation.files import check_target, write_bytes
+from foundation.progress import bar
+from foundation.stopping import stop_requests
+from foundation.text import one_line
+from spiking.network import stepper
+from spiking.network.network import Network, State
+from spiking.network.stepper import Recorded, Result, check_state, initial_state
+from spiking.parameters import whole_steps
+
+BACKENDS = ("numpy", "brian2")
+PIECE = 10_000
+"""Steps that are run at once, and what a kill can cost."""
+
+
+def simulate(
+    network: Network,
+    seconds: float,
+    *,
+    backend: str = "brian2",
+    codegen: str = "auto",
+    record: Sequence[Recorded] = (),
+    frozen: Sequence[str] = (),
+    state: State | None = None,
+    checkpoint: Path | None = None,
+    label: str | None = None,
+) -> Result:
+    """Run a network.
+
+    Args:
+        network: what to run.
+        seconds: how long.
+        backend: "brian2", or "numpy", the plain stepper that defines what a step is: slow, for small networks.
+        codegen: of Brian2: "numpy", "cython", or "auto", by the length of the run.
+        record: variables to keep beside all spikes.
+        frozen: plastic projections whose weights stay as they are.
+        state: where to go on: the state of another result, or what `read_state` gives; None: from the start.
+        checkpoint: a file for the state, written after every 10,000 steps; it replaces what such a run has written.
+        label: of a progress bar.
+
+    Returns:
+        spikes by population, as rows of step, sample and unit; what was recorded; the state at the end.
+
+    Raises:
+        UsageError: an argument does not fit.
+        RatespikeError: a variable is not finite any more; the checkpoint stays as it was before.
+        StoppedError: Ctrl-C; the checkpoint says how far the run has come.
+    """
+    if backend not in BACKENDS:
+        raise UsageError(f"backend: must be one of {', '.join(BACKENDS)}, got {backend!r}")
+    steps = whole_steps("seconds", seconds, network.dt)
+    if checkpoint is not None:
+        check_target(checkpoint, new=state is None)
+    results = []
+    with (
+        stop_requests() as stopped,
+        bar(total=steps, label=label or "", unit="step", disable=label is None) as progress,
+    ):
+        for first in range(0, steps, PIECE):
+            piece = min(PIECE, steps - first)
+            if stopped():
+                where = f"; {checkpoint} says how far it has come" if checkpoint else ""
+                raise StoppedError(f"stopped after {first} of {steps} steps{where}", begun=first > 0)
+            results.append(_piece(network, piece, state, backend, steps, codegen, record, frozen))
+            state = results[-1].state
+            if checkpoint is not None:
+                write_state(checkpoint, state)
+            progress.update(piece)
+    if not results:
+        return stepper.run(network, 0, state, record=record, frozen=frozen)
+    return Result(
+        results[-1].state,
+        {name: np.concatenate([each.spikes[name] for each in results]) for name in results[0].spikes},
+        {name: np.concatenate([each.recorded[name] for each in results]) for name in results[0].recorded},
+    )
+
+
+def _piece(
+    network: Network,
+    steps: int,
+    state: State | None,
+    backend: str,
+    all_steps: int,
+    codegen: str,
+    record: Sequence[Recorded],
+    frozen: Sequence[str],
+) -> Result:
+    if backend == "numpy":
+        return stepper.run(network, steps, state, record=record, frozen=frozen)
+    from spiking.brian import declared  # Brian2 takes seconds to import
+    from spiking.brian.running import code_for
+
+    with code_for(all_steps, codegen):
+        return declared.run(network, steps, state, record=record, frozen=frozen, codegen="")
+
+
+# --- states in files --------------------------------------------------------------------------------------------------
+def write_state(path: Path, state: State) -> None:
+    """Write a state (.npz), whole, with a digest of its content; it replaces a file that is there."""
+    names = np.array(list(state))
+    arrays = {f"array{k}": np.asarray(value) for k, value in enumerate(state.values())}
+    buffer = BytesIO()
+    np.savez(buffer, allow_pickle=False, names=names, digest=np.array(_digest(state)), **arrays)
+    write_bytes(path, buffer.getvalue())
+
+
+def read_state(path: Path, network: Network) -> State:
+    """A state that `write_state` wrote, if it is one of this network.
+
+    Raises:
+        RatespikeError: the file is damaged or no such state.
+        UsageError: it is that of another network.
+    """
+    found = read_arrays(path, "the state of a network", 0, "biufU")
+    try:
+        names = [str(name) for name in found.pop("names")]
+        digest = str(found.pop("digest"))
+        state = {name: found[f"array{k}"] for k, name in enumerate(names)}
+    except (KeyError, TypeError) as error:
+        raise RatespikeError(f"{path}: holds no state of a network ({one_line(error)} is missing)") from None
+    if digest != _digest(state):
+        raise RatespikeError(f"{path}: damaged, its digest is not that of its content")
+    samples = next((v.shape[0] for n, v in state.items() if v.ndim == 2 and not n.startswith("past")), 1)
+    with suppress(RatespikeError):
+        check_state(state, initial_state(network, samples))
+        return state
+    raise UsageError(f"{path}: is the state of another network")
+
+
+def _digest(state: State) -> str:
+    content = sha256()
+    for name, value in state.items():
+        array = np.ascontiguousarray(value)
+        content.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+    return content.hexdigest()
