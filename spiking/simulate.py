@@ -15,8 +15,9 @@ True
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -35,6 +36,7 @@ from spiking.network.stepper import Recorded, Result, check_state, initial_state
 from spiking.parameters import whole_steps
 
 BACKENDS = ("numpy", "brian2")
+CODEGEN = ("auto", "numpy", "cython", "standalone")
 PIECE = 10_000
 """Steps that are run at once, and what a kill can cost."""
 
@@ -57,7 +59,7 @@ def simulate(
         network: what to run.
         seconds: how long.
         backend: "brian2", or "numpy", the plain stepper that defines what a step is: slow, for small networks.
-        codegen: of Brian2: "numpy", "cython", or "auto", by the length of the run.
+        codegen: of Brian2: "numpy", "cython", "standalone" (a compiled program), or "auto", by the length of the run.
         record: variables to keep beside all spikes.
         frozen: plastic projections whose weights stay as they are.
         state: where to go on: the state of another result, or what `read_state` gives; None: from the start.
@@ -72,13 +74,15 @@ def simulate(
         RatespikeError: a variable is not finite any more; the checkpoint stays as it was before.
         StoppedError: Ctrl-C; the checkpoint says how far the run has come.
     """
-    if backend not in BACKENDS:
-        raise UsageError(f"backend: must be one of {', '.join(BACKENDS)}, got {backend!r}")
+    for name, value, known in (("backend", backend, BACKENDS), ("codegen", codegen, CODEGEN)):
+        if value not in known:
+            raise UsageError(f"{name}: must be one of {', '.join(known)}, got {value!r}")
     steps = whole_steps("seconds", seconds, network.dt)
     if checkpoint is not None:
         check_target(checkpoint, new=state is None)
     results = []
     with (
+        _runner(network, backend, codegen, steps, record, frozen) as run,
         stop_requests() as stopped,
         bar(total=steps, label=label or "", unit="step", disable=label is None) as progress,
     ):
@@ -87,13 +91,18 @@ def simulate(
             if stopped():
                 where = f"; {checkpoint} says how far it has come" if checkpoint else ""
                 raise StoppedError(f"stopped after {first} of {steps} steps{where}", begun=first > 0)
-            results.append(_piece(network, piece, state, backend, steps, codegen, record, frozen))
+            results.append(run(piece, state))
             state = results[-1].state
             if checkpoint is not None:
                 write_state(checkpoint, state)
             progress.update(piece)
     if not results:
         return stepper.run(network, 0, state, record=record, frozen=frozen)
+    return joined(results)
+
+
+def joined(results: Sequence[Result]) -> Result:
+    """The results of pieces as one."""
     return Result(
         results[-1].state,
         {name: np.concatenate([each.spikes[name] for each in results]) for name in results[0].spikes},
@@ -101,23 +110,25 @@ def simulate(
     )
 
 
-def _piece(
-    network: Network,
-    steps: int,
-    state: State | None,
-    backend: str,
-    all_steps: int,
-    codegen: str,
-    record: Sequence[Recorded],
-    frozen: Sequence[str],
-) -> Result:
+@contextmanager
+def _runner(
+    network: Network, backend: str, codegen: str, steps: int, record: Sequence[Recorded], frozen: Sequence[str]
+) -> Iterator[Callable[[int, State | None], Result]]:
+    """What runs a piece from a state."""
     if backend == "numpy":
-        return stepper.run(network, steps, state, record=record, frozen=frozen)
+        yield partial(stepper.run, network, record=record, frozen=frozen)
+        return
     from spiking.brian import declared  # Brian2 takes seconds to import
     from spiking.brian.running import code_for
 
-    with code_for(all_steps, codegen):
-        return declared.run(network, steps, state, record=record, frozen=frozen, codegen="")
+    if codegen == "standalone":
+        from spiking.brian.declared_program import DeclaredProgram
+
+        with DeclaredProgram(network, record, frozen) as program:
+            yield program.run
+        return
+    with code_for(steps, codegen):
+        yield partial(declared.run, network, record=record, frozen=frozen, codegen="")
 
 
 # --- states in files --------------------------------------------------------------------------------------------------

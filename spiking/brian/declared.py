@@ -12,7 +12,7 @@ drives them, their step, who spikes), ``synapses`` (jumps), ``resets``, ``after_
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,6 +45,7 @@ from spiking.network.sources import ValueInput
 from spiking.network.stepper import Recorded, Result, check_state, initial_state
 from spiking.parameters import whole_steps
 from spiking.rule import Cascade, Filter, IntervalCode, ThreeFactorRule
+from spiking.stimuli import SpikeEvents
 
 SLOT = eq.SLOT
 ORDER = {
@@ -55,6 +56,9 @@ ORDER = {
 
 ENDS = ("from_j : integer (constant)", "to_i : integer (constant)")
 """The ends of a synapse once more, as 64-bit integers: numpy gathers faster by these."""
+
+SHIFT = "shift : second (shared)"
+"""By how much Brian2's time is behind that of the network."""
 
 Place = tuple[Any, str, Any]
 """Where a variable of the state is kept: object, its variable, and which of its elements (or all, None)."""
@@ -90,27 +94,27 @@ def run(
     gc.collect()  # frees the names of the last piece's objects: the same names make the same code, compiled once
     with code_for(steps, codegen) if codegen else nullcontext():
         built = Builder(network, first, steps, frozen)
-        built.set_state(before)
-        spikes = {p.name: b2.SpikeMonitor(built.spiking(p)) for p in network.populations.values() if p.spikes}
-        watching = {f"{r.owner}/{v}": built.watch(f"{r.owner}/{v}", r.every) for r in record for v in r.variables}
+        for group, variable, values in built.arrays(before):
+            setattr(group, variable, values)
+        spikes, watching = built.monitors(record)
         objects = b2.Network(*built.objects, *spikes.values(), *watching.values())
         objects.t_ = first * network.dt
         run_network(objects, steps * network.dt)
-        after = built.state(before, first + steps)
-        for name, value in after.items():
-            if not np.isfinite(value).all():
-                raise RatespikeError(f"{name} is not finite any more; the last good state is kept")
         return Result(
-            after,
-            {name: _spikes(monitor, network.dt) for name, monitor in spikes.items()},
-            {name: built.watched(monitor, name, before[name]) for name, monitor in watching.items()},
+            built.state(lambda group, name: np.array(getattr(group, f"{name}_")[:], np.float64), before, steps),
+            {name: sorted_spikes(m.t / second, m.i, network.dt) for name, m in spikes.items()},
+            {
+                name: built.watched(getattr(m, f"{built.places[name][1]}_").T, before[name])
+                for name, m in watching.items()
+            },
         )
 
 
-def _spikes(monitor: Any, dt: float) -> Array:
-    step, unit = spike_steps(monitor.t / second, monitor.i, dt)
-    order = np.lexsort((unit, step))
-    return np.stack([step[order], np.zeros_like(step), unit[order]], 1)
+def sorted_spikes(time: Array, unit: Array, dt: float) -> Array:
+    """Spikes of a monitor as rows of step, sample and unit."""
+    step, units = spike_steps(time, unit, dt)
+    order = np.lexsort((units, step))
+    return np.stack([step[order], np.zeros_like(step), units[order]], 1)
 
 
 @dataclass
@@ -142,11 +146,12 @@ class Builder:
         for name in self.frozen:
             if name not in self.network.projections or self.network.projections[name].rule is None:
                 raise UsageError(f"frozen: there is no plastic projection {name!r}")
-        self.clock = b2.Clock(self.network.dt * second)
+        self.clock = b2.Clock(self.network.dt * second, name="steps*")
         self.groups: dict[str, Any] = {}  # neurons and values, by population
         self.memories: dict[str, _Memory] = {}
         self._all = list(self.network.projections.values())
-        self._generators: dict[tuple[str, int], Any] = {}
+        self.shifted: list[Any] = []  # groups whose values from outside depend on the time
+        self.generators: dict[tuple[str, int], Any] = {}
         self._late: dict[str, set[int]] = {}
         self._rank = {p.name: rank for rank, p in enumerate(self.network.order())}
         self._check()
@@ -193,7 +198,7 @@ class Builder:
             group.run_regularly(code, clock=self.clock, when=when, order=order)
 
     def _values(self, p: Population) -> None:
-        group = b2.NeuronGroup(p.size, "value : 1", clock=self.clock, name=f"{p.name}_values")
+        group = b2.NeuronGroup(p.size, f"value : 1\n{SHIFT}", clock=self.clock, name=f"{p.name}_values")
         assert isinstance(p.model, ValueInput)
         self._outside(group, "value", p.model, p.size)
         self.groups[p.name] = group
@@ -207,7 +212,9 @@ class Builder:
             setattr(group, variable, given.values)
             return
         group.namespace[f"{variable}_frames"] = b2.TimedArray(given.values, dt=given.every * second)
-        self._code(group, f"{variable} = {variable}_frames(t, i)", "start", -2)
+        self._code(group, f"{variable} = {variable}_frames(t + shift, i)", "start", -2)
+        if group not in self.shifted:
+            self.shifted.append(group)
 
     def _neurons(self, p: Population) -> None:
         """A group that has the model's variables, and s_now, which is 1 in the step of a spike."""
@@ -218,7 +225,7 @@ class Builder:
         drives = [name for name, each in model.receptors.items() if isinstance(each, Drive)]
         wait = whole_steps("refractory", model.refractory, dt) if model.refractory else 0
         sent = {q.sends: self.network.past(p, q.sends) for q in self.network.projections.values() if q.source is p}
-        lines = [f"v_{name} : 1" for name in (*model.variables, *model.inputs, *drives)]
+        lines = [SHIFT, *(f"v_{name} : 1" for name in (*model.variables, *model.inputs, *drives))]
         lines += [f"v_{name} : 1 (constant)" for name in parameters]
         lines += ["s_now : 1", "v_active : 1", "wait : 1"] if model.spikes else []
         lines += [f"g{k} : 1" for k, q in self._graded(p)]
@@ -340,21 +347,29 @@ class Builder:
 
     def _generator(self, p: Population, delay: int) -> Any:
         """The spikes of a source as they arrive after a delay."""
-        if (p.name, delay) not in self._generators:
-            model: Any = p.model
-            events = model.fired(self.first - delay, self.steps, p.size, self.network.dt, self.network.seed_of(p))
-            self._generators[p.name, delay] = b2.SpikeGeneratorGroup(
-                p.size,
-                events.source,
-                (events.step + self.first) * self.network.dt * second,
-                clock=self.clock,
-                sorted=True,
-                when="start",
-                order=1,
-                name=f"{p.name}_spikes_{delay}",
-            )
-            self._add(self._generators[p.name, delay])
-        return self._generators[p.name, delay]
+        if (p.name, delay) not in self.generators:
+            events = self.arriving(p, delay, self.first, self.steps)
+            self.generators[p.name, delay] = self._make_generator(p, delay, events.source, events.step + self.first)
+            self._add(self.generators[p.name, delay])
+        return self.generators[p.name, delay]
+
+    def arriving(self, p: Population, delay: int, first: int, steps: int) -> SpikeEvents:
+        """The spikes of a source that arrive in some steps, counted from the first."""
+        model: Any = p.model
+        events: SpikeEvents = model.fired(first - delay, steps, p.size, self.network.dt, self.network.seed_of(p))
+        return events
+
+    def _make_generator(self, p: Population, delay: int, source: Array, step: Array) -> Any:
+        return b2.SpikeGeneratorGroup(
+            p.size,
+            source,
+            step * self.network.dt * second,
+            clock=self.clock,
+            sorted=True,
+            when="start",
+            order=1,
+            name=f"{p.name}_spikes_{delay}",
+        )
 
     def _origin(self, p: Population, delay: int) -> tuple[Any, str]:
         """What a pathway begins at: an object and its event."""
@@ -718,57 +733,64 @@ class Builder:
         if name not in self.places or self.places[name][2] is not None:
             raise UsageError(f"record: there is no variable {name} that Brian2 could record")
         group, variable, _ = self.places[name]
-        clock = self.clock if every == 1 else b2.Clock(every * self.network.dt * second)
+        clock = self.clock if every == 1 else b2.Clock(every * self.network.dt * second, name="records*")
         return b2.StateMonitor(group, variable, record=True, when="end", order=100, clock=clock)
 
-    def watched(self, monitor: Any, name: str, like: Array) -> Array:
+    def watched(self, values: Array, like: Array) -> Array:
         """What a monitor saw, a row for each step, in the shape of the state."""
-        values = np.array(getattr(monitor, f"{self.places[name][1]}_")).T
-        return values.reshape(len(values), *like.shape)
+        return np.array(values).reshape(len(values), *like.shape)
+
+    def monitors(self, record: Sequence[Recorded]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Of all spikes, and of what is to be recorded."""
+        spiking = {p.name: p for p in self.network.populations.values() if p.spikes}
+        spikes = {name: b2.SpikeMonitor(self.spiking(p)) for name, p in spiking.items()}
+        return spikes, {f"{r.owner}/{v}": self.watch(f"{r.owner}/{v}", r.every) for r in record for v in r.variables}
 
     # --- the state ----------------------------------------------------------------------------------------------------
-    def set_state(self, state: State) -> None:
-        """Put a state into the objects."""
+    def arrays(self, state: State) -> list[tuple[Any, str, Array]]:
+        """What the variables of the objects have to be for a state: object, variable, values."""
+        found: list[tuple[Any, str, Array]] = []
         for name, (group, variable, which) in self.places.items():
             values = state[name.partition("#")[0]]
             flat = values[0] if values.ndim == 2 else values
-            if flat.size:
-                setattr(group, variable, flat if which is None else flat[which])
+            found.append((group, variable, flat if which is None else flat[which]))
         for k, q in enumerate(self._all):
             for place, at in enumerate(_places(q)) if _largest(q) else ():
                 weights = np.zeros(q.target.size)
                 weights[q.synapses.post[at]] = state[f"{q.name}/w"][at]
-                setattr(self.groups[q.target.name], f"w{k}_{place}", weights)
+                found.append((self.groups[q.target.name], f"w{k}_{place}", weights))
         for group, variable, past in self._pasts():
-            self._write_past(group, variable, state[past])
+            names = self._past_names(variable, state[past])
+            found += [(group, name, row) for name, row in zip(names, state[past][:, 0], strict=True)]
         for name, memory in self.memories.items():
             rows = np.zeros((memory.length, memory.size))
             for past in self._spike_pasts(name):
                 for k, values in enumerate(state[past][:, 0]):
                     rows[-k % memory.length] = values
-            memory.group.s = rows.ravel()
+            found.append((memory.group, "s", rows.ravel()))
+        return [each for each in found if each[2].size]
 
-    def state(self, before: State, step: int) -> State:
-        """The state that the objects are in, in the order of the one before."""
-        found: State = {"step": np.array(step, np.int64)}
+    def state(self, read: Callable[[Any, str], Array], before: State, steps: int) -> State:
+        """The state after so many steps, from what the variables of the objects are, in the order of the one before."""
+        found: State = {"step": before["step"] + steps}
         for name, (group, variable, which) in self.places.items():
-            values = np.asarray(getattr(group, f"{variable}_")[:], np.float64)
             whole = name.partition("#")[0]
             if which is not None:
-                found.setdefault(whole, np.array(before[whole]))[which] = values
+                found.setdefault(whole, np.array(before[whole]))[which] = read(group, variable)
             else:
-                found[whole] = values.reshape(before[whole].shape)
+                found[whole] = read(group, variable).reshape(before[whole].shape)
         for group, variable, past in self._pasts():
-            rows = [
-                np.asarray(getattr(group, name)[:], np.float64) for name in self._past_names(variable, before[past])
-            ]
-            found[past] = np.array(rows)[:, None]
+            names = self._past_names(variable, before[past])
+            found[past] = np.array([read(group, name) for name in names])[:, None]
         for name, memory in self.memories.items():
-            rows_of = np.asarray(memory.group.s[:]).reshape(memory.length, memory.size)
+            rows = read(memory.group, "s").reshape(memory.length, memory.size)
             for past in self._spike_pasts(name):
-                # the last step of the piece was written in row steps; the one before it in the row before
-                at = [(self.steps - k) % memory.length for k in range(len(before[past]))]
-                found[past] = np.array(rows_of[at])[:, None]
+                # the last step of the piece was written in row `steps`; the one before it in the row before
+                at = [(steps - k) % memory.length for k in range(len(before[past]))]
+                found[past] = rows[at][:, None]
+        for name, value in found.items():
+            if not np.isfinite(value).all():
+                raise RatespikeError(f"{name} is not finite any more; the last good state is kept")
         return {name: found.get(name, value) for name, value in before.items()}
 
     def _pasts(self) -> list[tuple[Any, str, str]]:
@@ -796,10 +818,6 @@ class Builder:
         newest = 0 if variable[0] == "r" else 1
         names = [variable, *(f"{variable}_{k}" for k in range(1, len(values) + 1))]
         return names[newest : newest + len(values)]
-
-    def _write_past(self, group: Any, variable: str, values: Array) -> None:
-        for name, row in zip(self._past_names(variable, values), values[:, 0], strict=True):
-            setattr(group, name, row)
 
     def _spike_pasts(self, population: str) -> list[str]:
         """The names in the state under which a ring's content stands."""

@@ -41,6 +41,13 @@ def no_standalone() -> str:
     return trouble() or ("" if shutil.which("make") else "no `make` found")
 
 
+def check_standalone() -> None:
+    """Raise `RatespikeError` where there is none."""
+    if reason := no_standalone():
+        needs = "C++ standalone mode needs make and a C++ compiler (g++, or the one named in CXX)"
+        raise RatespikeError(f"{needs}: {reason}")
+
+
 class StandaloneSimulator:
     """A `spiking.brian.simulator.Simulator` in C++ standalone mode.
 
@@ -102,7 +109,7 @@ class _Program:
             (folder / variable).write_bytes(padded.tobytes())
             command.append(f"{variable}={folder / variable}")
         command.append(f"{self.last}={arrivals.steps - 1}")
-        _call(command, self.where, "the simulation failed")
+        call(command, self.where, "the simulation failed")
 
         def result(name: str) -> Array:
             file, kind = self.files[name]
@@ -119,17 +126,15 @@ class _Program:
 
 
 def _compile(simulator: StandaloneSimulator, where: Scratch, lines: int, dt: float) -> _Program:
-    if reason := no_standalone():
-        needs = "C++ standalone mode needs make and a C++ compiler (g++, or the one named in CXX)"
-        raise RatespikeError(f"{needs}: {reason}")
+    check_standalone()
     folder, program = where.path, _Program(where, simulator.capacity, dt)
-    with _standalone(folder) as device:
+    with standalone_device(folder) as device:
         source = _source(lines, simulator.capacity, dt)
         model = simulator.build(source)
-        halt = _halt(source.clock)
+        stop = halt(source.clock)
         monitors = {name: b2.SpikeMonitor(group) for name, group in model.neurons().items()}
         watching = {name: probe.monitor(model, dt) for name, probe in simulator.probes.items()}
-        network = b2.Network(*model, halt, *monitors.values(), *watching.values())
+        network = b2.Network(*model, stop, *monitors.values(), *watching.values())
         network.run(FOREVER * b2.second, namespace={})
         device.build(directory=str(folder), compile=False, run=False)
 
@@ -148,16 +153,21 @@ def _compile(simulator: StandaloneSimulator, where: Scratch, lines: int, dt: flo
             for key in simulator.probes[name].variables:
                 program.files[f"{name}.{key}"] = file(monitor.variables[key])
         program.inputs = argument(source.variables["neuron_index"]), argument(source.variables["_timebins"])
-        program.last = argument(halt.variables["last"])
+        program.last = argument(stop.variables["last"])
     program.neurons, program.probes = tuple(monitors), dict(simulator.probes)
-    (folder / "quick.mk").write_text(MAKEFILE)
-    (folder / "make.deps").touch()  # what depends on what only matters where sources change
-    _call(["make", "-f", "quick.mk", f"-j{os.cpu_count() or 1}"], where, "the model does not compile")
+    make(where)
     return program
 
 
+def make(where: Scratch) -> None:
+    """Compile the sources in a folder."""
+    (where.path / "quick.mk").write_text(MAKEFILE)
+    (where.path / "make.deps").touch()  # what depends on what only matters where sources change
+    call(["make", "-f", "quick.mk", f"-j{os.cpu_count() or 1}"], where, "the model does not compile")
+
+
 @contextmanager
-def _standalone(folder: Path) -> Iterator[Any]:
+def standalone_device(folder: Path) -> Iterator[Any]:
     """Brian2's standalone device for as long as it takes to compile; the program does not need it."""
     set_device("cpp_standalone", directory=str(folder), build_on_run=False)
     device = get_device()
@@ -184,10 +194,13 @@ def _source(lines: int, capacity: int, dt: float) -> Any:
     return source
 
 
-def _halt(clock: Any) -> Any:
+def halt(clock: Any) -> Any:
     """Stops the program after step ``last``: how long it runs is compiled in, and pieces differ in length."""
     group = b2.NeuronGroup(
-        1, "last : integer (shared)\nhalted : integer", clock=clock, namespace={"stop_after": stop_after}
+        1,
+        "begin : 1 (shared)\nlast : integer (shared)\nhalted : integer",
+        clock=clock,
+        namespace={"stop_after": stop_after},
     )
     group.run_regularly("halted = stop_after(t_in_timesteps, last)", clock=clock, when="end", order=1)
     return group
@@ -210,7 +223,7 @@ stop_after.implementations.add_implementation(
 )
 
 
-def _call(command: list[str], where: Scratch, failure: str) -> None:
+def call(command: list[str], where: Scratch, failure: str) -> None:
     """Run a program; Ctrl-C and the end of a job end it."""
     done = where.run(command)
     if done.returncode:

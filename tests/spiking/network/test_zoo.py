@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 
 from spiking.brian import declared
+from spiking.brian.declared_program import DeclaredProgram
+from spiking.brian.standalone import no_standalone
 from spiking.network import stepper
 from spiking.network.network import Network, State
 from spiking.network.stepper import Recorded, Result
+from spiking.simulate import joined
 from tests.spiking.network.zoo import ZOO, balanced
 
 Backend = Callable[..., Result]
@@ -76,6 +79,27 @@ def test_a_backend_goes_on_from_any_state_to_the_same_bits(name: str, backend: B
     cut = backend(net, 187, backend(net, 113).state).state
     for key, value in whole.items():
         np.testing.assert_array_equal(cut[key], value, err_msg=key)
+
+
+@pytest.mark.skipif(bool(no_standalone()), reason="no C++ compiler on this machine")
+@pytest.mark.parametrize(
+    "name",
+    ["two rules in one population", *(pytest.param(name, marks=pytest.mark.slow) for name in ZOO if name[:3] != "two")],
+)
+def test_a_compiled_program_is_called_for_every_piece(name: str) -> None:
+    """In pieces that are no multiple of the interval between weight updates, with what is recorded."""
+    net = ZOO[name]()
+    learns = [p.name for p in net.projections.values() if p.rule]
+    record = [Recorded(each, ("w",), every=7) for each in learns[:1]]
+    expected = stepper.run(net, 2000, record=record)
+    state, parts = None, []
+    with DeclaredProgram(net, record) as program:
+        for steps in (1, 37, 962, 1000):
+            parts.append(program.run(steps, state))
+            state = parts[-1].state
+    assert_same(joined(parts), expected)
+    for key, values in expected.recorded.items():
+        np.testing.assert_allclose(joined(parts).recorded[key], values, rtol=0, atol=1e-12 * np.abs(values).max())
 
 
 def test_weights_that_are_frozen_stay_and_all_else_goes_on(backend: Backend) -> None:
