@@ -258,6 +258,9 @@ def finish(runs: Sequence[Run], simulate: SimulateBatch) -> None:
     """
     first = runs[0]
     dt, pieces = first.config.dt, first.pieces
+    for run in runs:
+        if run.pieces != pieces or run.config.dt != dt:
+            raise UsageError("networks: those that advance together must have the same duration, priming and pieces")
     done = min(run.folder.done for run in runs)
     if done == len(pieces):
         return
@@ -328,6 +331,27 @@ class _Alone:
 def _weights(state: State, step: int) -> dict[str, Array]:
     names = [name for name in ("ext", "ie", "ee") if f"{name}/w" in state]
     return {"weights_step": np.array(step), **{f"{name}_w": state[f"{name}/w"] for name in names}}
+
+
+class Windows:
+    """Keeps pieces from beginning within a window: weights are written at steps counted from a piece's first one.
+
+    Args:
+        interval: steps between weight updates.
+    """
+
+    def __init__(self, interval: int) -> None:
+        self._interval = interval
+        self._within: list[State] = []
+
+    def begin(self, states: Sequence[State]) -> None:
+        """Raise `UsageError` if one of the states is that at the end of a piece that ended within a window."""
+        if any(state is other for state in states for other in self._within):
+            raise UsageError(f"arrivals: go on within a window; pieces must be multiples of {self._interval} steps")
+
+    def end(self, states: Sequence[State], steps: int) -> None:
+        """Note the states after so many steps."""
+        self._within = list(states) if steps % self._interval else []
 
 
 def check_state(state: State, expected: State) -> State:

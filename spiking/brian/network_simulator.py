@@ -12,7 +12,7 @@ from spiking.brian.network import build_network
 from spiking.brian.simulator import Probe, RuntimeSimulator, Simulator, initial_state
 from spiking.brian.standalone import StandaloneSimulator, no_standalone
 from spiking.paper.network import NetworkConfig, Wiring
-from spiking.simulation import Piece, State
+from spiking.simulation import Piece, State, Windows
 from spiking.stimuli import SpikeEvents
 
 CODEGEN = ("standalone", "cython", "numpy")
@@ -40,6 +40,7 @@ class BrianNetwork:
         probes: Mapping[str, Probe] | None = None,
     ) -> None:
         self._build = partial(build_network, config=config, wiring=wiring)
+        self._pieces = Windows(config.rule.steps(config.dt).update_interval)
         self._lines, self._dt, self._eta = lines, config.dt, config.rule.eta
         if codegen not in CODEGEN:
             raise UsageError(f"codegen: must be one of {', '.join(CODEGEN)}, got '{codegen}'")
@@ -63,7 +64,10 @@ class BrianNetwork:
     def advance(self, state: State, arrivals: SpikeEvents, learning: bool) -> Piece:
         """The state after the steps of `arrivals`: input spikes, in the steps in which they arrive."""
         rates = {name: np.full_like(value, self._eta * learning) for name, value in state.items() if "/eta" in name}
-        return self._simulator.advance({**state, **rates}, arrivals)
+        self._pieces.begin([state])
+        piece = self._simulator.advance({**state, **rates}, arrivals)
+        self._pieces.end([piece.state], arrivals.steps)
+        return piece
 
 
 def backend(codegen: str) -> Callable[[NetworkConfig, Wiring, int], BrianNetwork]:

@@ -19,7 +19,7 @@ from foundation.devices import free_memory
 from foundation.errors import RatespikeError, UsageError
 from foundation.threads import threads_for
 from spiking.paper.network import INPUT_BLOCK, InputSpikes, NetworkConfig, Wiring, draw_wiring
-from spiking.simulation import LONGEST, Piece, SimulateBatch
+from spiking.simulation import LONGEST, Piece, SimulateBatch, Windows
 from spiking.simulation import State as Arrays
 from spiking.stimuli import RateTrace, SpikeEvents
 from spiking.torch.batch import PLASTIC, Batch, Member, State
@@ -73,6 +73,7 @@ class TorchNetworks:
         members = [Member.of(config, wiring, lines) for config, wiring in zip(configs, wirings, strict=True)]
         self.batch = Batch(members, configs[0].neuron, configs[0].dt, dtype, where)
         self.stepper = make_stepper(self.batch, engine, threads)
+        self._pieces = Windows(self.batch.steps.interval)
 
     def __enter__(self) -> TorchNetworks:
         return self
@@ -87,6 +88,7 @@ class TorchNetworks:
     def advance(self, states: Sequence[Arrays], arrivals: Sequence[SpikeEvents], learning: bool) -> list[Piece]:
         """The networks after the steps of `arrivals`, which begin with one in which weights are written."""
         self._check(states, arrivals)
+        self._pieces.begin(states)
         state, interval = self._join(states), self.batch.steps.interval
         cuts = sorted({0, *range(1, arrivals[0].steps, interval), arrivals[0].steps})
         found: list[Spikes] = []
@@ -96,8 +98,9 @@ class TorchNetworks:
                 found.append(spikes._replace(step=spikes.step + first))
                 if (end - 1) % interval == 0:
                     self.batch.update(state, learning)
-        spikes_of = self._spikes(found)
-        return [Piece(after, spikes, {}) for after, spikes in zip(self._split(state), spikes_of, strict=True)]
+        spikes_of, after = self._spikes(found), list(self._split(state))
+        self._pieces.end(after, arrivals[0].steps)
+        return [Piece(each, spikes, {}) for each, spikes in zip(after, spikes_of, strict=True)]
 
     def _check(self, states: Sequence[Arrays], arrivals: Sequence[SpikeEvents]) -> None:
         if not len(states) == len(arrivals) == self.batch.size:

@@ -253,6 +253,18 @@ def test_together_they_end_as_one_after_the_other(tmp_path, straight) -> None:
     assert [path.name for path in tmp_path.iterdir() if path.name != "straight"] == ["run.h5"]
 
 
+def test_networks_of_different_duration_do_not_advance_together(tmp_path) -> None:
+    """Or all would be recorded as long as the first lasts."""
+    runs = []
+    for k, duration in enumerate((3.2, 5.0)):
+        network = replace(NETWORK, duration=duration)
+        folder = RunFolder(tmp_path / str(k), {"network": str(k)}, resume=False)
+        runs.append(Run(network, RATES, CONFIG.recording, folder))
+    with pytest.raises(UsageError, match="must have the same duration, priming and pieces"):
+        simulation.finish(runs, Toys)
+    assert not [*tmp_path.iterdir()]
+
+
 @pytest.mark.parametrize("writes", [*range(9), 14, 23, 24])
 def test_killed_between_the_pieces_of_two_networks_they_end_where_they_would(
     tmp_path, straight, monkeypatch, writes

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from foundation.errors import UsageError
+from spiking.brian.network_simulator import BrianNetwork
 from spiking.compilers import trouble
 from spiking.paper.network import InputSpikes, NetworkConfig, Projection, Wiring, draw_wiring, segments
 from spiking.parameters import ConductanceNeuron, InhibitoryPlasticity
@@ -450,3 +451,31 @@ def test_settings_that_do_not_exist(changes, message):
     configs = members([{}])
     with pytest.raises(UsageError, match=message):
         TorchNetworks(configs, [draw_wiring(configs[0], 16)], 16, **changes)
+
+
+@pytest.mark.parametrize("engine", ["eager", "brian2"])
+def test_pieces_do_not_begin_within_a_window(engine):
+    """Weights are written at steps counted from the start of a piece: other pieces would learn something else."""
+    config = NetworkConfig(**SMALL)
+    wiring, interval = draw_wiring(config, 16), config.rule.steps(config.dt).update_interval
+    inputs = InputSpikes(config, RATES)
+    if engine == "eager":
+        networks = TorchNetworks([config], [wiring], 16, engine=engine)
+
+        def advance(state: State, steps: int) -> State:
+            return networks.advance([state], [inputs.fired(0, steps)], True)[0].state
+
+        (start,) = networks.start()
+    else:
+        network = BrianNetwork(config, wiring, 16, "numpy")
+
+        def advance(state: State, steps: int) -> State:
+            return network.advance(state, inputs.fired(0, steps), True).state
+
+        start = network.start()
+    advance(advance(start, interval), 7)
+    within = advance(start, 7)
+    with pytest.raises(
+        UsageError, match=f"^arrivals: go on within a window; pieces must be multiples of {interval} steps$"
+    ):
+        advance(within, interval)
