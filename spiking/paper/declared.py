@@ -1,14 +1,15 @@
-"""The network of Fig. 5 in the library's own terms."""
+"""The network of Fig. 5 and the pairing protocol of Fig. 6 in the library's own terms."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from spiking.network.connectivity import Pairs
+from spiking.network.connectivity import AllToAll, Pairs
 from spiking.network.models import conductance_neuron
 from spiking.network.network import Network, Population
 from spiking.network.plasticity import Rule, symmetric_inhibition
-from spiking.network.sources import SpikeSource
+from spiking.network.sources import SpikeInput, SpikeSource, ValueInput
+from spiking.pairing import PairingProtocol
 from spiking.paper.network import InputSpikes, NetworkConfig, Projection, Wiring
 from spiking.rule import lpl
 from spiking.stimuli import SpikeEvents
@@ -54,4 +55,27 @@ def declare(config: NetworkConfig, wiring: Wiring, source: SpikeSource, lines: i
         connect("ii", inh, inh, wiring.ii, "gaba")
         plastic = symmetric_inhibition(config.inhibitory) if config.inhibition == "plastic" else None
         connect("ie", inh, exc, wiring.ie, "gaba", plastic)
+    return net
+
+
+def declare_pairing(protocol: PairingProtocol) -> Network:
+    """The pairing protocol: a neuron whose potential is clamped at the end of every step, and its plastic inputs.
+
+    Populations: inputs, neuron; the projection is ext. It lasts `protocol.steps` steps.
+    """
+    net = Network(protocol.dt)
+    spikes = protocol.input_spikes()
+    inputs = net.population("inputs", SpikeInput(spikes.step * protocol.dt, spikes.source), protocol.inputs)
+    clamped = replace(conductance_neuron(), inputs=("clamp",), end="U = clamp")
+    neuron = net.population("neuron", clamped, 1)
+    net.input("neuron.clamp", ValueInput(protocol.clamp()[:, None], every=protocol.dt))
+    net.connect(
+        inputs,
+        neuron,
+        AllToAll(protocol.w_0),
+        receptor="ampa",
+        plasticity=lpl(protocol.rule, protocol.dt),
+        start={"tr_mean": protocol.initial_mean * protocol.rule.tau_mean, "sigma2": protocol.initial_sigma2},
+        name="ext",
+    )
     return net

@@ -5,10 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spiking.brian import declared
 from spiking.network import stepper
 from spiking.network.network import Network, State
-from spiking.paper.declared import PaperInput, declare
+from spiking.pairing import PairingProtocol
+from spiking.paper.declared import PaperInput, declare, declare_pairing
 from spiking.paper.network import InputSpikes, NetworkConfig, draw_wiring, segments
+from tests.spiking import plain_pairing
 from tests.spiking.network_cases import RATES, SMALL, VARIANTS, assert_same_spikes, differences, in_plain_numpy, start
 
 RULE = "exc.rule0"
@@ -82,3 +85,14 @@ def test_a_run_can_be_cut_anywhere():
     for name, value in whole.state.items():
         np.testing.assert_array_equal(state[name], value, err_msg=name)
     assert np.abs(whole.state["ext/w"] - net.projections["ext"].synapses.weight).max() > 1e-3
+
+
+def test_the_pairing_protocol_equals_plain_stepping():
+    """The clamp at the end of every step, and the weights after all pairings."""
+    protocol = PairingProtocol(frequency=40.0, pairings=12, inputs=6, eta=1.0)
+    net = declare_pairing(protocol)
+    expected = plain_pairing.run(protocol)
+    for done in (stepper.run(net, protocol.steps), declared.run(net, protocol.steps, codegen="numpy")):
+        np.testing.assert_array_equal(done.spikes["neuron"][:, 0], expected.spikes)
+        moved = np.abs(expected.weights - protocol.w_0).max()
+        np.testing.assert_allclose(done.state["ext/w"], expected.weights, rtol=0, atol=1e-10 * moved)
