@@ -59,6 +59,14 @@ def test_the_code_of_the_page_on_bu_td_networks_runs(capsys: pytest.CaptureFixtu
     assert (same, names) == ("True", "['core', 'core.0', 'core.1', 'core.2', 'head']")
 
 
+def test_the_networks_page_runs(capsys):
+    code = re.findall(r"```python\n(.*?)```", (DOCS / "networks.md").read_text(), flags=re.DOTALL)
+    exec(compile("\n".join(code), "networks.md", "exec"), {})
+    said = capsys.readouterr().out
+    assert "inputs -> exc" in said
+    assert 2.7 < float(said.split()[-1]) < 3.3  # what the weights are scaled to, ten times a second
+
+
 @pytest.mark.parametrize("page", [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name)
 def test_files_that_a_page_shows_exist(page: Path) -> None:
     targets = [t for t in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")) if not t.startswith("http")]

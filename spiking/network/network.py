@@ -552,5 +552,4 @@ def _fitting(
 
 
 def _time(seconds: float) -> str:
-    factor, unit = next((each for each in ((1, "s"), (1e3, "ms")) if seconds * each[0] >= 1), (1e6, "us"))
-    return f"{seconds * factor:g} {unit}"
+    return f"{seconds:g} s" if seconds >= 1 else f"{seconds * 1e3:g} ms"
