@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from spiking.integrate_and_fire import INPUT, IFLayer, IFNetwork, MaxPool, Stimulus
 from spiking.network.connectivity import Pairs
 from spiking.network.models import Drive, NeuronModel
-from spiking.network.network import Network, Population
+from spiking.network.network import Network
+from spiking.network.parts import Population
 from spiking.network.sources import ValueInput
 from spiking.synapses import Conv, per_unit
 

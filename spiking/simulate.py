@@ -31,8 +31,9 @@ from foundation.progress import bar
 from foundation.stopping import stop_requests
 from foundation.text import one_line
 from spiking.network import stepper
-from spiking.network.network import Network, State
-from spiking.network.stepper import Recorded, Result, check_state, initial_state
+from spiking.network.network import Network
+from spiking.network.parts import State
+from spiking.network.state import Recorded, Result, check_state, initial_state
 from spiking.parameters import whole_steps
 
 BACKENDS = ("numpy", "brian2")

@@ -17,8 +17,9 @@ from foundation.errors import UsageError
 from foundation.scratch import Scratch, scratch
 from spiking.brian.declared import Builder, sorted_spikes
 from spiking.brian.standalone import NEVER, call, check_standalone, halt, make, standalone_device
-from spiking.network.network import Array, Network, Population, State
-from spiking.network.stepper import Recorded, Result, check_state, initial_state
+from spiking.network.network import Network
+from spiking.network.parts import Array, Population, State
+from spiking.network.state import Recorded, Result, check_state, initial_state
 from spiking.parameters import whole_steps
 from spiking.rule import ThreeFactorRule
 from spiking.stimuli import SpikeEvents

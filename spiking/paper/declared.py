@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from spiking.network.connectivity import AllToAll, Pairs
 from spiking.network.models import conductance_neuron
-from spiking.network.network import Network, Population
+from spiking.network.network import Network
+from spiking.network.parts import Population
 from spiking.network.plasticity import Rule, symmetric_inhibition
 from spiking.network.sources import SpikeInput, SpikeSource, ValueInput
 from spiking.pairing import PairingProtocol

@@ -11,7 +11,7 @@ from spiking.brian import declared
 from spiking.converted import declare_converted
 from spiking.integrate_and_fire import IFResult
 from spiking.network import stepper
-from spiking.network.stepper import Recorded, Result
+from spiking.network.state import Recorded, Result
 from tests.spiking.test_if_graphs import STEPS, network_of, stimulus_of
 
 

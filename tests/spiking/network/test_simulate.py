@@ -13,7 +13,7 @@ from spiking.network.connectivity import OneToOne
 from spiking.network.models import Drive, NeuronModel
 from spiking.network.network import Network
 from spiking.network.sources import ValueInput
-from spiking.network.stepper import Recorded, initial_state
+from spiking.network.state import Recorded, initial_state
 from spiking.simulate import read_state, simulate, write_state
 from tests.spiking.network.zoo import ZOO
 

@@ -10,8 +10,9 @@ from spiking.brian import declared
 from spiking.brian.declared_program import DeclaredProgram
 from spiking.brian.standalone import no_standalone
 from spiking.network import stepper
-from spiking.network.network import Network, State
-from spiking.network.stepper import Recorded, Result
+from spiking.network.network import Network
+from spiking.network.parts import State
+from spiking.network.state import Recorded, Result
 from spiking.simulate import joined
 from tests.spiking.network.zoo import ZOO, balanced
 

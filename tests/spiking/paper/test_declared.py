@@ -7,7 +7,9 @@ import pytest
 
 from spiking.brian import declared
 from spiking.network import stepper
-from spiking.network.network import Network, State
+from spiking.network.network import Network
+from spiking.network.parts import State
+from spiking.network.state import initial_state
 from spiking.pairing import PairingProtocol
 from spiking.paper.declared import PaperInput, declare, declare_pairing
 from spiking.paper.network import InputSpikes, NetworkConfig, draw_wiring, segments
@@ -23,7 +25,7 @@ def network_of(config: NetworkConfig) -> Network:
 
 
 def begun(net: Network, config: NetworkConfig) -> State:
-    state = stepper.initial_state(net)
+    state = initial_state(net)
     for name in ("tr_mean", "sigma2"):
         state[f"{RULE}/{name}"] = start(config, name)[None]
     return state
