@@ -180,7 +180,8 @@ def of_run(folder: Path) -> Any:
 
     content = torch.load(folder / "checkpoint.pt", weights_only=True)
     content.pop("digest")
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    metrics = folder / "metrics.jsonl"  # not of a run that was imported
+    lines = [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
     for line in [*lines, *content["metrics"]]:
         line.pop("seconds")
     return _plain([content, lines, (folder / "config.toml").read_text()])
@@ -252,10 +253,11 @@ BUTD = (
 )
 LADDER = "deep ladder --data digits --hidden 8 --batch-size 500 --epochs 1 --out {out}/run"
 COMPARE = "bridge compare --seconds 2 --units 8 --realisations 2 --no-sweeps --no-parts --no-learning --out {out}/c"
-LEARN = "bridge learn {given}/net.h5 --images 4 --views-each 2 --out {out}/learned.h5"
+LEARN = "bridge learn {given}/net.h5 --layer 2 --images 4 --views-each 2 --out {out}/learned.h5"
 IMPORT = "bridge import {given}/learned.h5 --into {given}/run --out {out}/run"
 RUN = (f"{HEBBIAN} --out {{given}}/run",)
 FILE = (*RUN, f"{CONVERT} --out {{given}}/net.h5")
+DEEP = (LPL.replace("{out}", "{given}"), FILE[-1])
 
 
 def scenarios() -> Iterator[Scenario]:
@@ -269,9 +271,9 @@ def scenarios() -> Iterator[Scenario]:
     yield Scenario("deep butd --seeds", BUTD, f"{BUTD} --resume", "run", of_numbers)
     yield Scenario("deep ladder", LADDER, LADDER, "run", of_numbers)
     yield Scenario("bridge compare", COMPARE, f"{COMPARE} --force", "c", of_numbers)
-    yield Scenario("bridge learn", LEARN, f"{LEARN} --force", "learned.h5", of_hdf5, FILE)
+    yield Scenario("bridge learn", LEARN, f"{LEARN} --force", "learned.h5", of_hdf5, DEEP)
     learned = LEARN.replace("{out}", "{given}")
-    yield Scenario("bridge import --into", IMPORT, f"{IMPORT} --force", "run", of_run, (*FILE, learned))
+    yield Scenario("bridge import --into", IMPORT, f"{IMPORT} --force", "run", of_run, (*DEEP, learned))
     yield Scenario("bridge convert", convert, f"{convert} --force", "n.h5", of_hdf5, RUN)
     yield Scenario("bridge export", SONATA, f"{SONATA} --force", "s", of_bytes, FILE)
     yield Scenario("figure", FIGURE, f"{FIGURE} --force", "f.png", of_bytes, RUN)
