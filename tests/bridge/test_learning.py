@@ -70,6 +70,7 @@ def test_both_backends_learn_the_same(
         assert (one.after[sign > 0] >= 0).all()
 
 
+@pytest.mark.slow
 def test_neurons_fire_as_the_rate_network_says(frames: Tensor, file: NetworkFile) -> None:
     config = replace(QUICK, eta=1e-9, frame=0.2)
     measured, expected = learn_layer(file, 1, frames, config).rates
@@ -99,7 +100,7 @@ def test_the_learning_rate_is_such_that_weights_move_as_far_as_asked(frames: Ten
         )
 
 
-@pytest.mark.parametrize("reading", ["current", "conductance"])
+@pytest.mark.parametrize("reading", ["current", pytest.param("conductance", marks=pytest.mark.slow)])
 def test_a_layer_learns_on_every_device(reading: str, each_device: str, frames: Tensor, file: NetworkFile) -> None:
     config = replace(QUICK, reading=reading, eta=1e-6)
     one, other = learn_layer(file, 1, frames, config), learn_layer(file, 1, frames, config, device=each_device)

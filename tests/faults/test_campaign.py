@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("name", ["deep lpl", "spike network", pytest.param("bridge export", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["spike network", *(pytest.param(name, marks=pytest.mark.slow) for name in ("deep lpl", "bridge export"))]
+)
 def test_faults_lose_nothing_and_leave_nothing(name: str) -> None:
     command = [sys.executable, str(Path(__file__).parent), "--only", name, "--mutants", "0"]
     few = ["--every", "16", "--kills", "2", "--full", "2", "--twice", "2"]

@@ -67,6 +67,7 @@ def test_one_run_has_all_files_in_its_folder_and_begins_where_another_ended(run,
     assert more[0] == second["history"][0]
 
 
+@pytest.mark.slow
 def test_two_processes_leave_the_results_of_one(run, tmp_path):
     options = ["deep", "butd", *SMALL, "--epochs", 1, "--learning", "counter-hebb", "--precision", "float64"]
     assert run(*options, "--out", tmp_path / "one")[0] == 0

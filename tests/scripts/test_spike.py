@@ -108,6 +108,7 @@ def stop_after_the_first_piece(arguments, path, number):
     return process.returncode, errors
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_file(network, tmp_path, shell):
     path = tmp_path / "net.h5"
     stop_after_the_first_piece(RUN, path, signal.SIGKILL)

@@ -74,6 +74,7 @@ def test_the_script_gives_the_networks_spikes_and_answers(tmp_path: Path, gate: 
     assert said(run(script, tmp_path / "images.npy")) == expected(network, other)
 
 
+@pytest.mark.slow
 def test_a_reset_to_zero_and_poisson_input_are_exported(tmp_path: Path, rng: np.random.Generator) -> None:
     network, x = replace(network_of(rng, reset="zero"), initial_potential=0.25), stimulus_of(rng, "analog")
     write_script(tmp_path / "zero.py", network, x, steps=STEPS)

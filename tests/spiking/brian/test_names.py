@@ -84,7 +84,9 @@ def network(parts: Callable[[Any], tuple[Any, ...]]) -> tuple[Network, Any]:
     return Network(x, *made), synapses
 
 
-@pytest.mark.parametrize("parts", [by_rule, by_lpl, by_inhibition, in_currents, in_conductances])
+@pytest.mark.parametrize(
+    "parts", [by_rule, by_lpl, by_inhibition, in_currents, pytest.param(in_conductances, marks=pytest.mark.slow)]
+)
 def test_what_was_stored_goes_on_in_a_network_that_was_built_again(
     parts: Callable[[Any], tuple[Any, ...]], tmp_path: Path
 ) -> None:

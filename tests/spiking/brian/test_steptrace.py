@@ -79,9 +79,12 @@ def in_plain_numpy() -> Outcome:
 @pytest.fixture(
     scope="module",
     params=[
-        # half a minute: among the fast tests only where there is no compiler
-        pytest.param("numpy", marks=[pytest.mark.slow] if not trouble() else []),
-        pytest.param("standalone", marks=pytest.mark.skipif(bool(trouble()), reason="no C++ compiler on this machine")),
+        # half a minute each; in torch it is among the fast tests
+        pytest.param("numpy", marks=pytest.mark.slow),
+        pytest.param(
+            "standalone",
+            marks=[pytest.mark.slow, pytest.mark.skipif(bool(trouble()), reason="no C++ compiler on this machine")],
+        ),
         pytest.param("cython", marks=[pytest.mark.slow, pytest.mark.timeout(1500)]),  # minutes, if nothing is cached
         pytest.param("plain numpy", marks=pytest.mark.slow),  # the yardstick of the other tests
     ],

@@ -53,7 +53,11 @@ def in_its_words(net: Network, state: State) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+FAST = ("LPL, primed", "everything, at 0.1 ms", "prediction off, inhibition fixed", "recurrence alone, as reported")
+VARIED = [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS]
+
+
+@pytest.mark.parametrize("name", VARIED)
 def test_every_option_equals_plain_stepping(name):
     config = NetworkConfig(**{**SMALL, **VARIANTS[name]})
     net = network_of(config)
