@@ -83,9 +83,11 @@ def _benchmark_config(**changes: Any) -> NetworkConfig:
 
 
 def _brian_networks(programs: ExitStack) -> dict[str, Simulated]:
+    from spiking.brian.declared_program import DeclaredProgram
     from spiking.brian.network import build_network
     from spiking.brian.simulator import initial_state
     from spiking.brian.standalone import StandaloneSimulator
+    from spiking.paper.declared import PaperInput, declare
 
     runs: dict[str, Simulated] = {}
     for name, changes in (("without plasticity", {"inhibition": "fixed"}), ("LPL", {"augment_gradient": True})):
@@ -96,6 +98,9 @@ def _brian_networks(programs: ExitStack) -> dict[str, Simulated]:
         simulator = programs.enter_context(StandaloneSimulator(build, 50_000))
         state, events = initial_state(build, spikes.lines, config.dt), spikes.fired(0, 100_000)
         runs[f"Brian2, one network, {name}"] = (partial(simulator.advance, state, events), 10.0)
+    source = PaperInput(spikes)
+    program = programs.enter_context(DeclaredProgram(declare(config, wiring, source, spikes.lines)))
+    runs["Brian2, one network, LPL, declared"] = (partial(program.run, 100_000), 10.0)
     return runs
 
 

@@ -72,7 +72,7 @@ def run(
             built.state(lambda group, name: np.array(getattr(group, f"{name}_")[:], np.float64), before, steps),
             {name: sorted_spikes(m.t / second, m.i, network.dt) for name, m in spikes.items()},
             {
-                name: built.watched(getattr(m, f"{built.places[name][1]}_").T, before[name])
+                name: built.watched(name, lambda v, m=m: getattr(m, f"{v}_").T, before)  # type: ignore[misc]
                 for name, m in watching.items()
             },
         )
@@ -89,23 +89,33 @@ def sorted_spikes(time: Array, unit: Array, dt: float) -> Array:
 class Builder(Projections):
     """The objects of a network for steps first, ..., first + steps - 1, and its state in them."""
 
-    def watch(self, name: str, every: int) -> Any:
-        """A monitor of a variable of the state, at the end of every so-manieth step."""
-        if name not in self.places or self.places[name][2] is not None:
+    def watch(self, each: Recorded, name: str) -> Any:
+        """A monitor of a variable, at the end of every so-manieth step."""
+        known = {**self.places, **self.passing}
+        if name not in known or known[name][2] is not None:
             raise UsageError(f"record: there is no variable {name} that Brian2 could record")
-        group, variable, _ = self.places[name]
-        clock = self.clock if every == 1 else b2.Clock(every * self.network.dt * second, name="records*")
-        return b2.StateMonitor(group, variable, record=True, when="end", order=100, clock=clock)
+        group, variable, _ = known[name]
+        clock = self.clock
+        if each.every > 1:
+            clock = b2.Clock(each.every * self.network.dt * second, name="records*")
+        record = True if each.index is None else list(each.index)
+        return b2.StateMonitor(group, variable, record=record, when="end", order=100, clock=clock)
 
-    def watched(self, values: Array, like: Array) -> Array:
+    def watched(self, name: str, values: Callable[[str], Array], state: State) -> Array:
         """What a monitor saw, a row for each step, in the shape of the state."""
-        return np.array(values).reshape(len(values), *like.shape)
+        places = self.places if name in self.places else self.passing
+        lead = state[name].shape[:-1] if name in state else (1,)
+        each = next(each for each in self.record if name in each.names())
+        whole = state[name].shape[-1] if name in state else int(places[name][0].N)
+        size = whole if each.index is None else len(each.index)
+        return np.array(values(places[name][1])).reshape(-1, *lead, size)
 
     def monitors(self, record: Sequence[Recorded]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Of all spikes, and of what is to be recorded."""
+        self.record = tuple(record)
         spiking = {p.name: p for p in self.network.populations.values() if p.spikes}
         spikes = {name: b2.SpikeMonitor(self.spiking(p)) for name, p in spiking.items()}
-        return spikes, {f"{r.owner}/{v}": self.watch(f"{r.owner}/{v}", r.every) for r in record for v in r.variables}
+        return spikes, {name: self.watch(each, name) for each in record for name in each.names()}
 
     def arrays(self, state: State) -> list[tuple[Any, str, Array]]:
         """What the variables of the objects have to be for a state: object, variable, values."""

@@ -24,6 +24,7 @@ from spiking.network.network import Network
 from spiking.network.parts import SPIKES, Array, Learner, Population, Projection
 from spiking.network.plasticity import SpikeTriggeredRule
 from spiking.network.sources import ValueInput
+from spiking.network.state import Recorded
 from spiking.parameters import whole_steps
 from spiking.rule import ThreeFactorRule
 from spiking.stimuli import SpikeEvents
@@ -75,6 +76,8 @@ class Neurons:
             if name not in self.network.projections or self.network.projections[name].rule is None:
                 raise UsageError(f"frozen: there is no plastic projection {name!r}")
         self.clock = b2.Clock(self.network.dt * second, name="steps*")
+        self.passing: dict[str, Place] = {}  # what a rule works out in a step: no state, but it may be recorded
+        self.record: tuple[Recorded, ...] = ()
         self.groups: dict[str, Any] = {}  # neurons and values, by population
         self.memories: dict[str, _Memory] = {}
         self._all = list(self.network.projections.values())

@@ -6,6 +6,7 @@ import math
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,8 @@ class _Built:
             device.build(directory=str(where.path), compile=False, run=False)
             self.files: dict[tuple[str, str], tuple[str, np.dtype[Any]]] = {}
             monitors = [(m, name) for m in self.spikes.values() for name in ("t", "i")]
-            monitors += [(m, self.builder.places[name][1]) for name, m in self.watching.items()]
+            known = {**self.builder.places, **self.builder.passing}
+            monitors += [(m, known[name][1]) for name, m in self.watching.items()]
             places = [(group, variable) for group, variable, _ in self.builder.arrays(initial_state(network))]
             for owner, name in [*monitors, *places]:
                 variable = owner.variables[name]
@@ -197,14 +199,10 @@ class _Built:
             file, kind = self.files[group.name, variable]
             return np.fromfile(folder / "results" / file, kind)
 
-        places = self.builder.places
         spikes = {}
         for name, m in self.spikes.items():
             spikes[name] = sorted_spikes(read(m, "t") + (first - begin) * network.dt, read(m, "i"), network.dt)
-        recorded = {}
-        for name, m in self.watching.items():
-            values = read(m, places[name][1])
-            recorded[name] = self.builder.watched(values.reshape(-1, before[name].size), before[name])
+        recorded = {name: self.builder.watched(name, partial(read, m), before) for name, m in self.watching.items()}
         after = self.builder.state(lambda g, v: read(g, v).astype(np.float64), before, steps)
         return Result(after, spikes, recorded)
 

@@ -159,6 +159,9 @@ class Projections(Neurons):
             alignment = steps.alignment if term.presynaptic else 0
             lines += [eq.shift(f"{r}f{k}", alignment), f"{r}f{k} = {self._ruled(r, learner, term.factor)}"]
         self._code(group, "\n".join(lines), SLOT, ORDER["error"])
+        passing = {"err": f"{r}err"} if signal.error else {}
+        passing |= {f"factor{k}": f"{r}f{k}" for k in range(len(rule.every_term()))}
+        self.passing |= {f"{learner.name}/{name}": (group, own, None) for name, own in passing.items()}
         traces = self._ruled(r, learner, signal.traces)
         if alpha := signal.filter:
             group.namespace |= {f"{r}rise": self.network.dt / alpha.rise, f"{r}decay": self.network.dt / alpha.decay}

@@ -18,13 +18,20 @@ class Recorded:
 
     Attributes:
         owner: population, projection or rule, by name; what stands before the "/" in the state.
-        variables: of it, e.g. ("v",) or ("w",).
+        variables: of it, e.g. ("v",) or ("w",); of a three-factor rule also "err" and "factor<k>", as they were in the
+            step.
         every: steps.
+        index: units or synapses; None: all.
     """
 
     owner: str
     variables: tuple[str, ...]
     every: int = 1
+    index: tuple[int, ...] | None = None
+
+    def names(self) -> list[str]:
+        """As they stand in a result."""
+        return [f"{self.owner}/{variable}" for variable in self.variables]
 
 
 @dataclass

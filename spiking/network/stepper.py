@@ -61,12 +61,11 @@ def run(
     start = initial_state(network, samples if state is None else samples_of(network, state))
     check_state(start if state is None else state, start)
     stepper = Stepper(network, {k: v.copy() for k, v in (start if state is None else state).items()}, frozen)
-    for each in record:
-        for variable in each.variables:
-            if f"{each.owner}/{variable}" not in stepper.state:
-                raise UsageError(f"record: there is no variable {each.owner}/{variable}")
+    for name in (name for each in record for name in each.names()):
+        if name not in stepper.state and name not in stepper.passing:
+            raise UsageError(f"record: there is no variable {name}")
     spikes: dict[str, list[Array]] = {p.name: [] for p in network.populations.values() if p.spikes}
-    recorded: dict[str, list[Array]] = {f"{r.owner}/{v}": [] for r in record for v in r.variables}
+    recorded: dict[str, list[Array]] = {name: [] for each in record for name in each.names()}
     stepper.load(steps)
     for _ in range(steps):
         n = int(stepper.state["step"])
@@ -74,10 +73,9 @@ def run(
             sample, unit = np.nonzero(fired)
             spikes[name].append(np.stack([np.full(unit.size, n), sample, unit], 1))
         for each in record:
-            if n % each.every == 0:
-                for variable in each.variables:
-                    name = f"{each.owner}/{variable}"
-                    recorded[name].append(stepper.state[name].copy())
+            for name in each.names() if n % each.every == 0 else ():
+                values = stepper.state[name] if name in stepper.state else stepper.passing[name]
+                recorded[name].append(np.array(values if each.index is None else values[..., list(each.index)]))
     for name, values in stepper.state.items():
         if not np.isfinite(values).all():
             raise RatespikeError(f"{name} is not finite any more; the last good state is kept")
@@ -100,6 +98,7 @@ class Stepper:
         self.samples = samples_of(network, state)
         self.order = network.order()
         self.bundles = {name: bundles(p) for name, p in network.projections.items()}
+        self.passing = _passing(network, self.samples)  # what a rule works out in a step, and nothing remembers
         self._code: dict[tuple[str, bool], Any] = {}
         self._given: dict[str, tuple[int, Array, Array]] = {}  # spikes of sources: first step, where each begins, ids
 
@@ -266,8 +265,10 @@ class Stepper:
         if rule.signal.error:
             error = np.broadcast_to(self._expression(rule.signal.error)(values), shape)
             signal = state[f"{me}/tr_err_flt"] if rule.signal.filter else error
+            self.passing[f"{me}/err"] = error
         factors = [np.broadcast_to(self._expression(t.factor)(values), shape) for t in rule.every_term()]
         for k, term in enumerate(rule.every_term()):
+            self.passing[f"{me}/factor{k}"] = factors[k]
             if term.presynaptic and steps.alignment:
                 newest, factors[k] = factors[k], state[f"{me}/past_factor{k}"][steps.alignment - 1]
                 self._push(f"{me}/past_factor{k}", newest)
@@ -447,3 +448,13 @@ def bundles(projection: Projection) -> list[tuple[int, Any]]:
     if not np.ndim(projection.delay):
         return [(int(projection.delay), slice(None))]
     return [(int(d), np.flatnonzero(projection.delay == d)) for d in np.unique(projection.delay)]
+
+
+def _passing(network: Network, samples: int) -> State:
+    found: State = {}
+    for learner in network.learners():
+        if isinstance(learner.rule, ThreeFactorRule):
+            names = [f"factor{k}" for k in range(len(learner.rule.every_term()))]
+            names += ["err"] if learner.rule.signal.error else []
+            found |= {f"{learner.name}/{name}": np.zeros((samples, learner.population.size)) for name in names}
+    return found

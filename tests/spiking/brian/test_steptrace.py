@@ -1,6 +1,7 @@
 """The network in Brian2 against the published C++ simulation, step by step (`tests.spiking.step_trace`)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,10 @@ from numpy.typing import NDArray
 from spiking.brian.network_simulator import BrianNetwork
 from spiking.brian.simulator import Probe
 from spiking.compilers import trouble
+from spiking.network.sources import SpikeInput
+from spiking.network.state import Recorded
+from spiking.paper.declared import declare
+from spiking.simulate import simulate
 from spiking.simulation import State
 from tests.spiking.plain_network import PlainNetwork
 from tests.spiking.step_trace import (
@@ -76,6 +81,32 @@ def in_plain_numpy() -> Outcome:
     return Outcome(spikes, {name: np.array(values) for name, values in traced.items()}, network.state())
 
 
+def as_declared(codegen: str) -> Outcome:
+    """Through the declaration, on the recorded wiring and spikes."""
+    spikes = record()["in_spikes"].astype(np.int64)
+    net = declare(CONFIG, recorded_wiring(), SpikeInput(spikes[:, 0] * CONFIG.dt, spikes[:, 1]), INPUTS)
+    trace = record()
+    unit, synapses = (int(trace["unit"]),), tuple(trace["synapses"].tolist())
+    words = {"err": "err", "sigma_prime": "factor0", "tr_err": "tr_err", "tr_err_flt": "tr_err_flt"}
+    words |= {"tr_mean": "tr_mean", "sigma2": "sigma2"}
+    recording = [
+        Recorded("exc", ("U", "g_ampa", "g_nmda", "g_gaba", "thr"), index=unit),
+        Recorded("exc.rule0", tuple(words.values()), index=unit),
+        Recorded("ext", ("el0_rise", "el0", "el_sum", "w"), index=synapses),
+    ]
+    seconds = TRAINING * CONFIG.dt
+    options: dict[str, Any] = {"backend": "brian2", "codegen": codegen}
+    primed = simulate(net, seconds, frozen=["ext"], **options)
+    trained = simulate(net, seconds, state=primed.state, record=recording, **options)
+    found = {name: values.reshape(len(values), -1) for name, values in trained.recorded.items()}
+    traced = {name: found[f"exc.rule0/{own}"] for name, own in words.items()}
+    traced |= {name: found[f"exc/{name}"] for name in recording[0].variables}
+    own = {"el": "el0_rise", "el_flt": "el0", "el_sum": "el_sum", "w": "w"}
+    traced |= {name: found[f"ext/{word}"] for name, word in own.items()}
+    both = {name: np.concatenate([primed.spikes[name], trained.spikes[name]])[:, [0, 2]] for name in ("exc", "inh")}
+    return Outcome(both, traced, trained.state)
+
+
 @pytest.fixture(
     scope="module",
     params=[
@@ -87,11 +118,15 @@ def in_plain_numpy() -> Outcome:
         ),
         pytest.param("cython", marks=[pytest.mark.slow, pytest.mark.timeout(1500)]),  # minutes, if nothing is cached
         pytest.param("plain numpy", marks=pytest.mark.slow),  # the yardstick of the other tests
+        pytest.param("declared, numpy", marks=pytest.mark.slow),
+        pytest.param("declared, standalone", marks=pytest.mark.slow),
     ],
 )
 def outcome(request) -> Outcome:
     if request.param == "plain numpy":
         return in_plain_numpy()
+    if request.param.startswith("declared"):
+        return as_declared(request.param.split()[1])
     return in_brian(request.param)
 
 

@@ -116,10 +116,17 @@ def test_weights_that_are_frozen_stay_and_all_else_goes_on(backend: Backend) -> 
 
 def test_any_variable_can_be_recorded(backend: Backend) -> None:
     net = ZOO["two rules in one population"]()
-    record = (Recorded("cells", ("v", "g")), Recorded("exc -> cells", ("w", "el1"), every=30))
+    record = (
+        Recorded("cells", ("v", "g")),
+        Recorded("exc -> cells", ("w", "el1"), every=30, index=(0, 5, 79)),
+        Recorded("cells.rule0", ("err", "factor1", "mean"), every=2, index=(1,)),
+    )
     ours, expected = (each(net, 200, record=record) for each in (backend, stepper.run))
     assert ours.recorded["cells/v"].shape == (200, 1, 4)
-    assert ours.recorded["exc -> cells/w"].shape[0] == 7
+    assert ours.recorded["exc -> cells/w"].shape == (7, 3)
+    assert ours.recorded["exc -> cells/el1"].shape == (7, 1, 3)
+    assert ours.recorded["cells.rule0/err"].shape == (100, 1, 1)
+    assert np.ptp(ours.recorded["cells.rule0/err"]) > 0.1
     for name, values in expected.recorded.items():
         np.testing.assert_allclose(ours.recorded[name], values, rtol=1e-9, atol=1e-12, err_msg=name)
 
