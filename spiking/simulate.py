@@ -89,10 +89,13 @@ def simulate(
     ):
         for first in range(0, steps, PIECE):
             piece = min(PIECE, steps - first)
-            if stopped():
-                where = f"; {checkpoint} says how far it has come" if checkpoint else ""
-                raise StoppedError(f"stopped after {first} of {steps} steps{where}", begun=first > 0)
-            results.append(run(piece, state))
+            try:
+                if stopped():
+                    raise KeyboardInterrupt
+                results.append(run(piece, state))
+            except KeyboardInterrupt:  # amid a piece, too
+                where = f"; {checkpoint} says how far it has come" if checkpoint and first else ""
+                raise StoppedError(f"stopped after {first} of {steps} steps{where}", begun=first > 0) from None
             state = results[-1].state
             if checkpoint is not None:
                 write_state(checkpoint, state)

@@ -174,17 +174,17 @@ class Network:
         self._check_size(where, made)
         if np.ndim(made.delay) and np.shape(made.delay) != made.synapses.pre.shape:
             raise UsageError(f"{where}: {np.size(made.delay)} delays for {made.synapses.pre.size} synapses")
-        if plasticity is not None:
-            made = self._plastic(where, made, plasticity, start or {})
-        elif start:
+        if plasticity is None and start:
             raise UsageError(f"{where}: it is not plastic, so nothing of it starts anywhere")
         self.projections[name] = made
         try:
             self.order()
+            if plasticity is not None:
+                self.projections[name] = self._plastic(where, made, plasticity, start or {})
         except UsageError:
             del self.projections[name]
             raise
-        return made
+        return self.projections[name]
 
     def input(self, name: str, values: ValueInput | ArrayLike) -> None:
         """Give values from outside to "<population>.<input>" or "<projection>.<input>"; 0 where nothing is given.

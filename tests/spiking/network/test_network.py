@@ -234,6 +234,9 @@ def test_a_circle_of_drives_without_delay_is_refused_and_a_delay_opens_it() -> N
     net.connect("sums", "cells", OneToOne(), receptor="drive", sends="v", delay=1e-3)
     assert [p.name for p in net.order()].index("cells") < [p.name for p in net.order()].index("sums")
     net.connect("cells", "cells", OneToOne(), receptor="delta")  # a jump acts from the next step on anyway
+    with pytest.raises(UsageError, match="drive one another"):  # and what was refused has not left its rule
+        net.connect("cells", "cells", OneToOne(), receptor="drive", plasticity=plasticity.pair_stdp(), name="own")
+    assert net.learners() == []
 
 
 def test_more_synapses_than_memory_are_refused_before_any_is_made(monkeypatch: pytest.MonkeyPatch) -> None:

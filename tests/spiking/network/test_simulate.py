@@ -1,12 +1,14 @@
 """One call for every backend: pieces, checkpoints, and what ends a run."""
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from foundation.errors import RatespikeError, UsageError
+from foundation.errors import RatespikeError, StoppedError, UsageError
 from spiking import simulate as simulating
 from spiking.network import models
 from spiking.network.connectivity import OneToOne
@@ -59,6 +61,30 @@ def test_what_is_not_finite_stops_the_run_and_the_last_good_checkpoint_stays(
     kept = read_state(path, exploding())
     assert int(kept["step"]) == 10
     assert np.isfinite(kept["bombs/v"]).all()
+
+
+@pytest.mark.parametrize("backend", simulating.BACKENDS)
+def test_ctrl_c_stops_between_pieces_and_the_checkpoint_goes_on(
+    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever it comes: the run ends where it would have ended."""
+    net = ZOO["pair stdp"]()
+    monkeypatch.setattr(simulating, "PIECE", 40)
+    path, original = tmp_path / "state.npz", simulating.write_state
+
+    def interrupted(path: Path, state: Any) -> None:
+        original(path, state)
+        if int(state["step"]) == 80:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(simulating, "write_state", interrupted)
+    with pytest.raises(StoppedError, match=r"^stopped after 80 of 200 steps; .*state.npz says how far it has come$"):
+        simulate(net, 0.2, backend=backend, checkpoint=path)
+    monkeypatch.setattr(simulating, "write_state", original)
+    rest = simulate(net, 0.12, backend=backend, state=read_state(path, net), checkpoint=path)
+    whole = simulate(net, 0.2, backend=backend)
+    for name, value in whole.state.items():
+        np.testing.assert_array_equal(rest.state[name], value, err_msg=name)
 
 
 def test_what_does_not_fit_is_one_line(tmp_path: Path) -> None:
