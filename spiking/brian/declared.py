@@ -91,10 +91,7 @@ class Builder(Projections):
 
     def watch(self, each: Recorded, name: str) -> Any:
         """A monitor of a variable, at the end of every so-manieth step."""
-        known = {**self.places, **self.passing}
-        if name not in known or known[name][2] is not None:
-            raise UsageError(f"record: there is no variable {name} that Brian2 could record")
-        group, variable, _ = known[name]
+        group, variable, _ = {**self.places, **self.passing}[name]
         clock = self.clock
         if each.every > 1:
             clock = b2.Clock(each.every * self.network.dt * second, name="records*")
@@ -113,6 +110,12 @@ class Builder(Projections):
     def monitors(self, record: Sequence[Recorded]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Of all spikes, and of what is to be recorded."""
         self.record = tuple(record)
+        for name in (name for each in record for name in each.names()):
+            known = {**self.places, **self.passing}
+            if name not in known or known[name][2] is not None:
+                for part in self.objects:
+                    part._network = "none"  # or Brian2 warns of objects that no network runs
+                raise UsageError(f"record: there is no variable {name} that Brian2 could record")
         spiking = {p.name: p for p in self.network.populations.values() if p.spikes}
         spikes = {name: b2.SpikeMonitor(self.spiking(p)) for name, p in spiking.items()}
         return spikes, {name: self.watch(each, name) for each in record for name in each.names()}
