@@ -28,7 +28,7 @@ def test_response_to_a_spike(kind: str, ratio: float, dt: float) -> None:
     found = stepper.run(net, steps + 1, record=[stepper.Recorded("cell", ("V", "I_ex"))]).recorded
 
     def current(t: float) -> float:
-        return W * np.exp(-t / tau) * (1.0 if kind == "exp" else np.e * t / tau)
+        return float(W * np.exp(-t / tau) * (1.0 if kind == "exp" else np.e * t / tau))
 
     for n in (1, steps // 2, steps):
         t = n * dt  # since the spike acted, at the end of step 0
