@@ -62,7 +62,7 @@ def compare(
     every = given_pairs.weights(net, (pre[-1] + 1) * s)[:, 0]
     assert theirs["weights"][-1] == theirs["end"]
     assert (every == reaches).any() == (reaches is not None)
-    assert len({*theirs["weights"]}) > 30  # it does change
+    assert len({*theirs["weights"]}) > 15  # it does change
     expected = np.array(theirs["weights"])
     return np.asarray((every[pre] - expected) / np.ptp(expected))
 
