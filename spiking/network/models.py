@@ -232,7 +232,7 @@ MEMBRANE = {"C": 250e-12, "tau_m": 10e-3, "E_L": -70e-3, "V_th": -55e-3, "V_rese
 """Parameters of NEST's iaf models: F, s, V, V, V, A."""
 
 
-_MEMBRANE_STEP = "decay = exp(-dt/tau_m)\nchange = (E_L - V)*(1 - decay) + tau_m/C*(1 - decay)*I_e"
+_MEMBRANE_STEP = "decay = exp(-dt/tau_m)", "change = (E_L - V)*(1 - decay) + tau_m/C*(1 - decay)*I_e"
 _PSI_SERIES = (
     "0.5 + {z}*(1/3.0 + {z}*(1/8.0 + {z}*(1/30.0 + {z}*(1/144.0 + {z}*(1/840.0 + {z}*(1/5760.0 + {z}/45360.0))))))"
 )
@@ -255,9 +255,9 @@ def exponential_current_lif(*, refractory: float = 2e-3, tau_ex: float = 2e-3, t
 
     C dV/dt = -C/tau_m (V - E_L) + I_ex + I_in + I_e; receptors ``ex`` and ``in_`` raise their current by w (A).
     """
-    lines = [_MEMBRANE_STEP]
+    lines = [_phi("ex"), _phi("in"), *_MEMBRANE_STEP]  # what is the same for all neurons comes first, for Brian2
     for kind in ("ex", "in"):
-        lines += [_phi(kind), f"change += dt/C*decay*phi_{kind}*I_{kind}", f"I_{kind} *= exp(-dt/tau_{kind})"]
+        lines += [f"change += dt/C*decay*phi_{kind}*I_{kind}", f"I_{kind} *= exp(-dt/tau_{kind})"]
     lines.append("V += active*change")
     return _point_neuron(
         "LIF with exponential currents",
@@ -275,15 +275,20 @@ def alpha_current_lif(*, refractory: float = 2e-3, tau_ex: float = 2e-3, tau_in:
 
     Receptors ``ex`` and ``in_`` take w in A, the height of the current.
     """
-    lines = [_MEMBRANE_STEP]
+    lines: list[str] = []
     for kind in ("ex", "in"):
         # psi = int_0^1 x exp(z x) dx, the membrane's response to dI; by its series where the closed form cancels
         lines += [
             _phi(kind),
-            f"small = int(abs(z_{kind}) < 0.05)",
-            f"series = {_PSI_SERIES.format(z=f'z_{kind}')}",
-            f"psi = small*series + (1 - small)*(exp(z_{kind}) - phi_{kind})/(z_{kind} + small)",
-            f"change += dt/C*decay*(phi_{kind}*I_{kind} + dt*psi*dI_{kind})",
+            f"small_{kind} = int(abs(z_{kind}) < 0.05)",
+            f"series_{kind} = {_PSI_SERIES.format(z=f'z_{kind}')}",
+            f"psi_{kind} = small_{kind}*series_{kind}"
+            f" + (1 - small_{kind})*(exp(z_{kind}) - phi_{kind})/(z_{kind} + small_{kind})",
+        ]
+    lines += _MEMBRANE_STEP
+    for kind in ("ex", "in"):
+        lines += [
+            f"change += dt/C*decay*(phi_{kind}*I_{kind} + dt*psi_{kind}*dI_{kind})",
             f"I_{kind} = exp(-dt/tau_{kind})*(I_{kind} + dt*dI_{kind})",
             f"dI_{kind} *= exp(-dt/tau_{kind})",
         ]
