@@ -120,8 +120,7 @@ def error(change: Floats) -> float:
 def test_triplets_fit_the_frequency_dependence(name: str, expected: float) -> None:
     """With 60 pairings in a row, as published fits have it, an error far below 1: within the data's own error.
 
-    The numbers are ours; parameters of two digits leave the errors of the published fits, of a third and a fifth, open
-    by some hundredths.
+    The expected numbers are what this library gives with the published parameters, not those that the paper reports.
     """
     change = after_pairing(triplets(name), 1, 60, 60)
     assert error(change) == pytest.approx(expected, abs=2e-3)
