@@ -232,25 +232,37 @@ MEMBRANE = {"C": 250e-12, "tau_m": 10e-3, "E_L": -70e-3, "V_th": -55e-3, "V_rese
 """Parameters of NEST's iaf models: F, s, V, V, V, A."""
 
 
+_MEMBRANE_STEP = "decay = exp(-dt/tau_m)", "change = (E_L - V)*(1 - decay) + tau_m/C*(1 - decay)*I_e"
+_PSI_SERIES = (
+    "0.5 + {z}*(1/3.0 + {z}*(1/8.0 + {z}*(1/30.0 + {z}*(1/144.0 + {z}*(1/840.0 + {z}*(1/5760.0 + {z}/45360.0))))))"
+)
+
+
+def _phi(kind: str) -> str:
+    """Code for phi = int_0^1 exp(z x) dx with z = dt/tau_m - dt/tau, the membrane's response to a decaying current.
+
+    (exp(z) - 1)/log(exp(z)) is exact for any z, and 1 where exp(z) is 1: time constants may be equal, or nearly so.
+    """
+    grown = f"grown_{kind}"
+    return (
+        f"z_{kind} = dt/tau_m - dt/tau_{kind}\n{grown} = exp(z_{kind})\n"
+        f"phi_{kind} = ({grown} - 1 + int({grown} == 1))/(log({grown}) + int({grown} == 1))"
+    )
+
+
 def exponential_current_lif(*, refractory: float = 2e-3, tau_ex: float = 2e-3, tau_in: float = 2e-3) -> NeuronModel:
     """LIF with exponential currents, integrated exactly (Rotter & Diesmann 1999, doi:10.1007/s004220050570).
 
     C dV/dt = -C/tau_m (V - E_L) + I_ex + I_in + I_e; receptors ``ex`` and ``in_`` raise their current by w (A).
     """
-    step = """
-decay = exp(-dt/tau_m)
-p_ex = tau_m*tau_ex/(C*(tau_m - tau_ex + int(tau_m == tau_ex)))*(decay - exp(-dt/tau_ex))
-p_in = tau_m*tau_in/(C*(tau_m - tau_in + int(tau_m == tau_in)))*(decay - exp(-dt/tau_in))
-p_ex = p_ex + int(tau_m == tau_ex)*(dt/C*decay)
-p_in = p_in + int(tau_m == tau_in)*(dt/C*decay)
-V = V + active*((E_L - V)*(1 - decay) + p_ex*I_ex + p_in*I_in + tau_m/C*(1 - decay)*I_e)
-I_ex *= exp(-dt/tau_ex)
-I_in *= exp(-dt/tau_in)
-"""
+    lines = [_phi("ex"), _phi("in"), *_MEMBRANE_STEP]  # what is the same for all neurons comes first, for Brian2
+    for kind in ("ex", "in"):
+        lines += [f"change += dt/C*decay*phi_{kind}*I_{kind}", f"I_{kind} *= exp(-dt/tau_{kind})"]
+    lines.append("V += active*change")
     return _point_neuron(
         "LIF with exponential currents",
         {"I_ex": 0.0, "I_in": 0.0},
-        step,
+        "\n".join(lines),
         refractory,
         {"tau_ex": tau_ex, "tau_in": tau_in},
         {"ex": Jump("I_ex"), "in_": Jump("I_in")},
@@ -261,18 +273,24 @@ I_in *= exp(-dt/tau_in)
 def alpha_current_lif(*, refractory: float = 2e-3, tau_ex: float = 2e-3, tau_in: float = 2e-3) -> NeuronModel:
     """LIF with alpha-shaped currents, I(t) = w e t/tau exp(-t/tau), integrated exactly (Rotter & Diesmann 1999).
 
-    Receptors ``ex`` and ``in_`` take w in A, the height of the current; tau_m must differ from tau_ex and tau_in.
+    Receptors ``ex`` and ``in_`` take w in A, the height of the current.
     """
-    lines = ["decay = exp(-dt/tau_m)", "change = (E_L - V)*(1 - decay) + tau_m/C*(1 - decay)*I_e"]
+    lines: list[str] = []
     for kind in ("ex", "in"):
-        # the membrane's response to a current (a + b t) exp(-t/tau) with a = I, b = dI
+        # psi = int_0^1 x exp(z x) dx, the membrane's response to dI; by its series where the closed form cancels
         lines += [
-            f"e_{kind} = exp(-dt/tau_{kind})",
-            f"q_{kind} = tau_m*tau_{kind}/(tau_m - tau_{kind})",
-            f"change += q_{kind}/C*((decay - e_{kind})*I_{kind}"
-            f" + (q_{kind}*(decay - e_{kind}) - dt*e_{kind})*dI_{kind})",
-            f"I_{kind} = e_{kind}*(I_{kind} + dt*dI_{kind})",
-            f"dI_{kind} *= e_{kind}",
+            _phi(kind),
+            f"small_{kind} = int(abs(z_{kind}) < 0.05)",
+            f"series_{kind} = {_PSI_SERIES.format(z=f'z_{kind}')}",
+            f"psi_{kind} = small_{kind}*series_{kind}"
+            f" + (1 - small_{kind})*(exp(z_{kind}) - phi_{kind})/(z_{kind} + small_{kind})",
+        ]
+    lines += _MEMBRANE_STEP
+    for kind in ("ex", "in"):
+        lines += [
+            f"change += dt/C*decay*(phi_{kind}*I_{kind} + dt*psi_{kind}*dI_{kind})",
+            f"I_{kind} = exp(-dt/tau_{kind})*(I_{kind} + dt*dI_{kind})",
+            f"dI_{kind} *= exp(-dt/tau_{kind})",
         ]
     lines.append("V += active*change")
     variables = {"I_ex": 0.0, "dI_ex": 0.0, "I_in": 0.0, "dI_in": 0.0}

@@ -311,6 +311,9 @@ def e_prop(
 
     with alpha and kappa exponentials of the membrane (tau_mem) and of the readout (tau_out), in s. The signal's input
     ``learning_signal`` is L_i: from outside, or the target of a projection from a readout that sends its error.
+
+    In a feedforward layer, without the path through resets, this is the gradient: to rounding if the potential of the
+    target's model is a copy of what the threshold saw, and but for the decay of one step if it is that after the reset.
     """
     return ThreeFactorRule(
         presynaptic=Exponential(tau_mem),
