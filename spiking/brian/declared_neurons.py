@@ -6,7 +6,8 @@ a prefix, ``v_`` for a neuron model's and ``r<k>_`` for a rule's. The targets' s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ast
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +42,9 @@ ENDS = ("from_j : integer (constant)", "to_i : integer (constant)")
 
 SHIFT = "shift : second (shared)"
 """By how much Brian2's time is behind that of the network."""
+
+NIL = "nil : 1 (constant)"
+"""0, one for each neuron or synapse."""
 
 Place = tuple[Any, str, Any]
 """Where a variable of the state is kept: object, its variable, and which of its elements (or all, None)."""
@@ -147,7 +151,7 @@ class Neurons:
         drives = [name for name, each in model.receptors.items() if isinstance(each, Drive)]
         wait = whole_steps("refractory", model.refractory, dt) if model.refractory else 0
         sent = {q.sends: self.network.past(p, q.sends) for q in self.network.projections.values() if q.source is p}
-        lines = [SHIFT, *(f"v_{name} : 1" for name in (*model.variables, *model.inputs, *drives))]
+        lines = [SHIFT, NIL, *(f"v_{name} : 1" for name in (*model.variables, *model.inputs, *drives))]
         lines += [f"v_{name} : 1 (constant)" for name in parameters]
         lines += ["s_now : 1", "v_active : 1", "wait : 1"] if model.spikes else []
         lines += [f"g{k} : 1" for k, q in self._graded(p)]
@@ -163,7 +167,9 @@ class Neurons:
             p.size,
             text,
             threshold="s_now > 0.5" if model.spikes else None,
-            reset=self._own(model.reset) + (f"\nwait = {wait}" if wait else "") if model.spikes else None,
+            reset=self._own(model.reset, model.variables) + (f"\nwait = {wait}" if wait else "")
+            if model.spikes
+            else None,
             events={f"late{d}": f"s_d{d} > 0.5" for d in late.values()},
             clock=self.clock,
             name=f"{p.name}_neurons",
@@ -183,7 +189,7 @@ class Neurons:
         if model.spikes:
             active = f"wait = clip(wait - 1, 0, {wait + 1})\nv_active = int(wait <= 0)" if wait else "v_active = 1"
             self._code(group, active, "groups", rank + 2)
-        self._code(group, self._own(model.step), "groups", rank + 3)
+        self._code(group, self._own(model.step, model.variables), "groups", rank + 3)
         if model.spikes:
             crossed = eq.plain(
                 f"s_now = int(({renamed(model.threshold, self._names(model.threshold))}) and v_active > 0)"
@@ -194,7 +200,7 @@ class Neurons:
                 group.resetter["spike"].when, group.resetter["spike"].order = "groups", rank + 6
         for d in late.values():
             group.thresholder[f"late{d}"].when, group.thresholder[f"late{d}"].order = "start", 1
-        self._code(group, self._own(model.end), "end", 0)
+        self._code(group, self._own(model.end, model.variables), "end", 0)
         for name, longest in sent.items():
             if name != SPIKES and longest:
                 shifts = [f"past_{name}_{d} = +past_{name}_{d - 1}" for d in range(longest, 1, -1)]
@@ -258,9 +264,9 @@ class Neurons:
     def _names(self, code: str) -> dict[str, str]:
         return {name: f"v_{name}" for name in names_in(code)}
 
-    def _own(self, code: str) -> str:
+    def _own(self, code: str, variables: Collection[str]) -> str:
         """A model's code in this group's names."""
-        return eq.plain(renamed(code, self._names(code))) if code.strip() else ""
+        return in_brian(renamed(code, self._names(code)), [f"v_{name}" for name in variables])
 
     def spiking(self, p: Population) -> Any:
         """What spikes when the population does."""
@@ -342,3 +348,21 @@ def places_of(projection: Projection) -> list[Array]:
 def sums_weights(projection: Projection) -> bool:
     """Whether its code at intervals asks for the weights of a whole neuron."""
     return projection.intervals is not None and bool({"w_sum", "n_in"} & names_in(projection.intervals.code))
+
+
+def in_brian(code: str, variables: Collection[str]) -> str:
+    """Declared code as Brian2 takes it; `variables` are the names of the state that it assigns to.
+
+    To Brian2 what is the same for all neurons must stand before the first assignment to a variable; after it, names of
+    the code's own are made to differ from neuron to neuron.
+    """
+    if not code.strip():
+        return ""
+    tree, written = ast.parse(eq.plain(code)), False
+    for line in tree.body:
+        if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) not in variables:
+            if written:
+                line.value = ast.BinOp(line.value, ast.Add(), ast.Name("nil", ast.Load()))
+        else:
+            written = True
+    return ast.unparse(tree)

@@ -12,7 +12,7 @@ from brian2 import second
 
 from foundation.errors import UsageError
 from spiking.brian import equations as eq
-from spiking.brian.declared_neurons import ENDS, ORDER, SLOT, Neurons, largest, sums_weights
+from spiking.brian.declared_neurons import ENDS, NIL, ORDER, SLOT, Neurons, in_brian, largest, sums_weights
 from spiking.brian.delays import refer
 from spiking.brian.rounding import single
 from spiking.code import names_in, renamed
@@ -132,7 +132,9 @@ class Projections(Neurons):
         return names
 
     def _ruled(self, r: str, learner: Learner, code: str) -> str:
-        return eq.plain(renamed(code, self._rule_names(r, learner, code))) if code.strip() else ""
+        rule = learner.rule
+        own = rule.post_variables if isinstance(rule, SpikeTriggeredRule) else rule.signal.variables
+        return in_brian(renamed(code, self._rule_names(r, learner, code)), [f"{r}{name}" for name in own])
 
     def _inputs_of(self, r: str, learner: Learner, group: Any) -> None:
         """What comes from outside, and by projections, in the variables of the rule's inputs."""
@@ -179,7 +181,7 @@ class Projections(Neurons):
         origin, event = self._origin(projection.source, delay)
         group = b2.NeuronGroup(
             projection.source.size,
-            "\n".join(["s : 1", *(f"{name} : 1" for name in variables)]),
+            "\n".join(["s : 1", NIL, *(f"{name} : 1" for name in variables)]),
             clock=self.clock,
             name=f"{self._object(projection)}_inputs",
         )
@@ -266,7 +268,7 @@ class Projections(Neurons):
         k = list(self.network.projections).index(projection.name)
         sums = ["n_in : 1 (constant)", f"sum{k}_post = w : 1 (summed)"] if sums_weights(projection) else []
         lines = [f"{name} : 1" for name in ("w", *variables)]
-        lines += ["eta : 1 (shared)", *ENDS, *sums]
+        lines += ["eta : 1 (shared)", *ENDS, *sums]  # nil is the target's
         made = b2.Synapses(
             origin,
             self.groups[projection.target.name],
@@ -307,7 +309,7 @@ class Projections(Neurons):
         names |= {name: f"l_{name}" for name in local}
         made.namespace |= {"v_dt": self.network.dt, "v_second": 1.0, "v_interval": intervals.interval, "window": window}
         made.namespace |= {f"c_{name}": value for name, value in intervals.constants.items()} | {"single": single}
-        code = eq.plain(renamed(intervals.code, names))
+        code = in_brian(renamed(intervals.code, names), ["w", *intervals.variables])
         gradient = "gradient = el_sum/window\n" if "el_sum" in made.variables else "gradient = 0.0\n"
         done = "\nel_sum = 0" if "el_sum" in made.variables else ""
         clock = b2.Clock(intervals.interval * second, name=f"{made.name}_windows")
@@ -333,9 +335,11 @@ class Projections(Neurons):
         pre.namespace |= {f"c_{name}": value for name, value in numbers.items()} | {"single": single}
         code_names = {name: f"c_{name}" for name in numbers}
 
+        written = {"w", *rule.variables, *rule.pre_variables}
+
         def named(code: str, known: dict[str, str]) -> str:
             names = {name: f"l_{name}" for name in names_in(code)} | code_names | known
-            return eq.plain(renamed(code, names)) if code.strip() else ""
+            return in_brian(renamed(code, names), [names[name] for name in written if name in names])
 
         traces = named(rule.pre, {"s": "s", **{name: f"x_{name}" for name in rule.pre_variables}})
         self._code(pre, f"{traces}\ns = 0", SLOT, ORDER["traces"])

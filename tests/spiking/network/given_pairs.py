@@ -8,9 +8,11 @@ from numpy.typing import ArrayLike
 from spiking.network import stepper
 from spiking.network.connectivity import OneToOne
 from spiking.network.models import Drive, NeuronModel
-from spiking.network.network import Floats, Network
+from spiking.network.network import Network
+from spiking.network.parts import Floats
 from spiking.network.plasticity import Rule
 from spiking.network.sources import SpikeInput
+from spiking.network.state import Recorded
 
 TOLD = NeuronModel(
     "spikes when told to",
@@ -60,5 +62,5 @@ def network(
 
 def weights(net: Network, duration: float) -> Floats:
     """Of every synapse at the end of every step, (steps, synapses)."""
-    record = [stepper.Recorded("learned", ("w",))]
+    record = [Recorded("learned", ("w",))]
     return stepper.run(net, round(duration / net.dt), record=record).recorded["learned/w"]

@@ -9,6 +9,7 @@ from spiking.network.connectivity import Pairs
 from spiking.network.models import MEMBRANE
 from spiking.network.network import Network
 from spiking.network.sources import SpikeInput
+from spiking.network.state import Recorded
 
 W, TAU_M = 1e-10, MEMBRANE["tau_m"]  # A, s
 
@@ -25,7 +26,7 @@ def test_response_to_a_spike(kind: str, ratio: float, dt: float) -> None:
     net.population("one", SpikeInput([0.0], [0]), 1)
     net.connect("one", "cell", Pairs([0], [0], W), receptor="ex")
     steps = round(20e-3 / dt)
-    found = stepper.run(net, steps + 1, record=[stepper.Recorded("cell", ("V", "I_ex"))]).recorded
+    found = stepper.run(net, steps + 1, record=[Recorded("cell", ("V", "I_ex"))]).recorded
 
     def current(t: float) -> float:
         return float(W * np.exp(-t / tau) * (1.0 if kind == "exp" else np.e * t / tau))

@@ -21,8 +21,10 @@ import pytest
 from spiking.network import models, stepper
 from spiking.network.connectivity import Pairs
 from spiking.network.models import NeuronModel
-from spiking.network.network import Floats, Network
+from spiking.network.network import Network
+from spiking.network.parts import Floats
 from spiking.network.sources import SpikeInput
+from spiking.network.state import Recorded
 from tests.spiking.network.conftest import Ask
 
 DURATION = 300.0  # ms
@@ -62,7 +64,7 @@ def ours(
     for name, times, receptor, w in zip(("e", "i"), (EXCITATION, INHIBITION), receptors, weights, strict=True):
         net.population(name, SpikeInput((times - dt) * 1e-3, np.zeros(times.size, np.int64)), 1)
         net.connect(name, "cell", Pairs([0], [0], w), receptor=receptor, delay=DELAY * 1e-3)
-    record = [stepper.Recorded("cell", tuple(model.variables))]
+    record = [Recorded("cell", tuple(model.variables))]
     result = stepper.run(net, round(DURATION / dt), record=record)
     found = {name: result.recorded[f"cell/{name}"][:, 0, 0] for name in model.variables}
     return (result.spikes["cell"][:, 0] + 1) * dt, found
@@ -111,7 +113,7 @@ def test_spikes_of_neurons_travel_as_in_nest(ask_nest: Ask, dt: float) -> None:
         net.population(f"n{k}", model, 1, parameters={"I_e": 400e-12})
     for k, (w, delay) in enumerate(synapses):
         net.connect(f"n{k}", f"n{(k + 1) % 3}", Pairs([0], [0], w * 1e-12), receptor="ex", delay=delay * 1e-3)
-    result = stepper.run(net, round(DURATION / dt), record=[stepper.Recorded("n2", ("V",))])
+    result = stepper.run(net, round(DURATION / dt), record=[Recorded("n2", ("V",))])
     spikes = (result.spikes["n2"][:, 0] + 1) * dt
     assert len(spikes) > 5
     np.testing.assert_allclose(spikes, until_the_end(theirs), rtol=0, atol=1e-9)

@@ -15,7 +15,8 @@ import pytest
 from spiking.network import stepper
 from spiking.network.connectivity import Pairs
 from spiking.network.models import Drive, NeuronModel
-from spiking.network.network import Floats, Network
+from spiking.network.network import Network
+from spiking.network.parts import Floats
 from spiking.network.plasticity import Rule, clopath, pair_stdp, symmetric_inhibition, triplet_stdp
 from spiking.network.sources import ValueInput
 from spiking.parameters import InhibitoryPlasticity

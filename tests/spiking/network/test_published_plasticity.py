@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 from spiking.network import stepper
 from spiking.network.connectivity import AllToAll, OneToOne, Pairs, Uniform
 from spiking.network.models import Drive, Jump, NeuronModel, conductance_lif
-from spiking.network.network import Floats, Network
+from spiking.network.network import Network
+from spiking.network.parts import Floats
 from spiking.network.plasticity import Rule, bcm, clopath, e_prop, pair_stdp, reward_modulated_stdp, triplet_stdp
 from spiking.network.sources import PoissonInput, SpikeInput, ValueInput
 from tests.spiking.network import given_pairs

@@ -361,3 +361,34 @@ def maps_in_a_row() -> Network:
     kernel = np.full((1, 1, 2, 2), 0.5)
     net.connect(shown, cells, Mapped((Conv(kernel, (2, 2)), Gain(np.full(1, 1.5)))), receptor="drive")
     return net
+
+
+@of_the_zoo
+def names_that_are_the_same_for_all_neurons() -> Network:
+    """Between assignments to variables, in all code: Brian2 wants them first."""
+    model = NeuronModel(
+        "late",
+        {"v": 0.0, "a": 0.0},
+        "a *= exp(-dt/0.1)\ndecay = exp(-dt/tau)\nv = v*decay + drive\nhalf = decay/2\nv += 0*half",
+        "v > 1",
+        "v = 0\nstep = 0.1*tau\na += step",
+        receptors={"drive": Drive()},
+        parameters={"tau": 20e-3},
+        potential="v",
+    )
+    net = Network(1e-3, seed=15)
+    inputs = net.population("inputs", PoissonInput(40.0), 20)
+    cells = net.population("cells", model, 4)
+    rule = SpikeTriggeredRule(
+        on_pre="w = clip(w - 0.01*y, 0, 1)\nby = eta*2\nc += by",
+        on_post="c += 0.1\nby = eta*3\nw = clip(w + by*x, 0, 1)",
+        pre="x += s\nd = exp(-dt/tau)\nx *= d",
+        post="y += s_now\nd = exp(-dt/tau)\ny *= d",
+        pre_variables=("x",),
+        post_variables=("y",),
+        variables={"c": 0.0},
+        constants={"eta": 0.01, "tau": 20e-3},
+        at_intervals=IntervalCode("n += 1\nhow = interval\nw *= 1 - how", 0.05, variables={"n": 0.0}),
+    )
+    net.connect(inputs, cells, AllToAll(0.2), plasticity=rule)
+    return net
