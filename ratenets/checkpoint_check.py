@@ -76,7 +76,9 @@ def _check_storages(path: Path, storages: dict[str, int]) -> None:
                     held = f"{sizes.get(key, 0):,} bytes, not {length:,}"
                     raise RatespikeError(f"damaged: the storage {one_line(key)} has {held}")
             damaged = file.testzip()
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
+    except RatespikeError:
+        raise
+    except Exception as error:  # a damaged archive makes zipfile raise errors of a dozen kinds
         raise RatespikeError(f"damaged, or in the format before torch 1.6 ({one_line(error)})") from None
     if damaged is not None:
         raise RatespikeError(f"damaged: the checksum of {one_line(damaged)} is wrong")

@@ -235,6 +235,19 @@ def test_a_changed_bit_anywhere_in_a_checkpoint_is_noticed(tmp_path, change):
         run_folder.load_weights(tmp_path, nn.Linear(3, 1))
 
 
+def test_a_name_in_a_checkpoint_that_is_no_text_is_damage(tmp_path):
+    """Of the members of its archive, each named twice: in the directory at the end, and before its content."""
+    run.train(Line(), RunConfig(epochs=1), tmp_path)
+    path = tmp_path / CHECKPOINT
+    content = bytearray(path.read_bytes())
+    name = content.index(b"/data/0")  # the first of the two
+    content[name + 1] = 0xFF
+    content[content.rindex(b"PK\x03\x04", 0, name) + 7] |= 0x08  # says that names are UTF-8
+    path.write_bytes(content)
+    with pytest.raises(RatespikeError, match=r"checkpoint.pt: damaged[^\n]*$"):
+        run.train(Line(), RunConfig(epochs=2), tmp_path, resume=True)
+
+
 @pytest.mark.parametrize("text", ["seed = 3\n", "", "seed = 2\nmomentum = 0.5\n"])
 def test_settings_that_were_edited_since_the_checkpoint_are_refused(tmp_path, text):
     (tmp_path / CONFIG).write_text("seed = 2\n[run]\nepochs = 2\n")
