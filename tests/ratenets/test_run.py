@@ -245,7 +245,7 @@ def test_a_name_in_a_checkpoint_that_is_no_text_is_damage(tmp_path):
     content[name + 1] = 0xFF
     content[content.rindex(b"PK\x03\x04", 0, name) + 7] |= 0x08  # says that names are UTF-8
     path.write_bytes(content)
-    with pytest.raises(RatespikeError, match=r"^damaged[^\n]*$"):
+    with pytest.raises(RatespikeError, match=r"checkpoint.pt: damaged[^\n]*$"):
         check_checkpoint(path)
 
 
