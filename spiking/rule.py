@@ -7,11 +7,11 @@ Any rule of this shape, whose weights are written at intervals, is one `ThreeFac
 with the presynaptic filter psi, the postsynaptic factor f, the eligibility filter epsilon, and the postsynaptic signal,
 an error e_i behind its filter alpha. `spiking.brian.plasticity.attach_rule` runs a declaration at Brian2 synapses, step
 by step; `spiking.torch.plasticity` computes the same updates without stepping a synapse. LPL and SuperSpike are two
-instances (`lpl`, `super_spike`).
+instances (`lpl`, `super_spike`). A rule may have further terms, filters of first order or none, and code at intervals;
+such rules run in declared networks (`spiking.network`).
 
-What a rule is free to choose is code in the notation of Brian2's equations, run for every postsynaptic neuron: numbers,
-the rule's own names, ``exp abs sqrt clip int single``, comparisons. ``dt`` is the step; it and constants named
-``tau_...`` are times, which ``second`` turns into numbers.
+What a rule is free to choose is code (`spiking.code`), run for every postsynaptic neuron. ``dt`` is the step; at Brian2
+synapses it and constants named ``tau_...`` are times, which ``second`` turns into numbers.
 """
 
 from __future__ import annotations
