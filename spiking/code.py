@@ -84,7 +84,7 @@ def _check_names(where: str, line: ast.AST, names: set[str], known: set[str]) ->
 
 def check_name(where: str, name: str) -> None:
     """Make sure that declared code may call something so; raises `UsageError`."""
-    if not name.isidentifier() or iskeyword(name) or name in FUNCTIONS or name.startswith("_"):
+    if not (name.isidentifier() and name.isascii()) or iskeyword(name) or name in FUNCTIONS or name.startswith("_"):
         raise UsageError(f"{where}: {name!r} is no name for a number")
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from brian2 import second
 
 from foundation.errors import RatespikeError, UsageError
-from spiking.brian.declared_neurons import largest, places_of
+from spiking.brian.declared_neurons import inner, largest, places_of
 from spiking.brian.declared_projections import Projections
 from spiking.brian.running import code_for, run_network
 from spiking.brian.simulator import spike_steps
@@ -180,7 +180,7 @@ class Builder(Projections):
             for k, term in enumerate(learner.rule.every_term()):
                 if term.presynaptic:
                     group = self.groups[learner.population.name]
-                    found.append((group, f"{r}f{k}", f"{learner.name}/past_factor{k}"))
+                    found.append((group, f"{inner(r)}f{k}", f"{learner.name}/past_factor{k}"))
                     for projection in learner.projections:
                         pre = self.places[f"{projection.name}/psp{k}"][0]
                         found.append((pre, f"psp{k}", f"{projection.name}/past_psp{k}"))
@@ -188,7 +188,7 @@ class Builder(Projections):
 
     def _past_names(self, variable: str, values: Array) -> list[str]:
         """The newest first. Factors are remembered as they are made: the newest is the variable itself."""
-        newest = 0 if variable[0] == "r" else 1
+        newest = 0 if variable[0] == "z" else 1
         names = [variable, *(f"{variable}_{k}" for k in range(1, len(values) + 1))]
         return names[newest : newest + len(values)]
 

@@ -311,7 +311,7 @@ class Neurons:
         lines: list[str] = []
         for r, learner in self._mine(p):
             rule = learner.rule
-            lines += [f"{r}{name} : 1\n{r}{name}_given : 1" for name in learner.inputs]
+            lines += [f"{r}{name} : 1\n{inner(r)}{name}_given : 1" for name in learner.inputs]
             if isinstance(rule, SpikeTriggeredRule):
                 lines += [f"{r}{name} : 1" for name in rule.post_variables]
                 continue
@@ -319,11 +319,11 @@ class Neurons:
             lines += [
                 f"{r}{name} : 1 (constant)" for name in rule.signal.parameters if np.ndim(learner.start.get(name, 0))
             ]
-            lines += [f"{r}err : 1"] if rule.signal.error else []
-            lines += [f"{r}tr_err : 1\n{r}tr_err_flt : 1"] if rule.signal.filter else []
+            lines += [f"{inner(r)}err : 1"] if rule.signal.error else []
+            lines += [f"{inner(r)}tr_err : 1\n{inner(r)}tr_err_flt : 1"] if rule.signal.filter else []
             alignment = rule.steps(self.network.dt).alignment
             for k, term in enumerate(rule.every_term()):
-                lines += [f"{name} : 1" for name in eq.history(f"{r}f{k}", alignment if term.presynaptic else 0)]
+                lines += [f"{name} : 1" for name in eq.history(f"{inner(r)}f{k}", alignment if term.presynaptic else 0)]
         return lines
 
 
@@ -348,6 +348,11 @@ def places_of(projection: Projection) -> list[Array]:
 def sums_weights(projection: Projection) -> bool:
     """Whether its code at intervals asks for the weights of a whole neuron."""
     return projection.intervals is not None and bool({"w_sum", "n_in"} & names_in(projection.intervals.code))
+
+
+def inner(r: str) -> str:
+    """How the names of what belongs to a rule begin where nobody declared them, given how its own names begin."""
+    return f"z{r[1:]}"
 
 
 def in_brian(code: str, variables: Collection[str]) -> str:

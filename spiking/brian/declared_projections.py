@@ -12,7 +12,7 @@ from brian2 import second
 
 from foundation.errors import UsageError
 from spiking.brian import equations as eq
-from spiking.brian.declared_neurons import ENDS, NIL, ORDER, SLOT, Neurons, in_brian, largest, sums_weights
+from spiking.brian.declared_neurons import ENDS, NIL, ORDER, SLOT, Neurons, in_brian, inner, largest, sums_weights
 from spiking.brian.delays import refer
 from spiking.brian.rounding import single
 from spiking.code import names_in, renamed
@@ -142,8 +142,8 @@ class Projections(Neurons):
             for projection in learner.projections:
                 given = self.network.inputs.get(f"{projection.name}.{name}")
                 if given is not None:
-                    self._outside(group, f"{r}{name}_given", given, learner.population.size)
-            self._code(group, f"{r}{name} = {r}{name}_given", "start", -1)
+                    self._outside(group, f"{inner(r)}{name}_given", given, learner.population.size)
+            self._code(group, f"{r}{name} = {inner(r)}{name}_given", "start", -1)
             graded = [
                 k for k, q in self._graded(learner.population) if q.receptor.rpartition(".")[2] == name and not q.into
             ]
@@ -152,27 +152,36 @@ class Projections(Neurons):
     def _three_factors(self, learner: Learner, rule: ThreeFactorRule) -> None:
         (r,) = (name for name, each in self._mine(learner.population) if each is learner)
         group, steps, signal = self.groups[learner.population.name], rule.steps(self.network.dt), rule.signal
+        z = inner(r)
         self._inputs_of(r, learner, group)
         for name in signal.parameters:
             if np.ndim(learner.start.get(name, 0)):
                 setattr(group, f"{r}{name}", learner.start[name])
-        lines = [f"{r}err = {self._ruled(r, learner, signal.error)}"] if signal.error else []
+        lines = [f"{z}err = {self._ruled(r, learner, signal.error)}"] if signal.error else []
         for k, term in enumerate(rule.every_term()):
             alignment = steps.alignment if term.presynaptic else 0
-            lines += [eq.shift(f"{r}f{k}", alignment), f"{r}f{k} = {self._ruled(r, learner, term.factor)}"]
+            lines += [
+                eq.shift(f"{z}f{k}", alignment),
+                f"{z}f{k} = {self._ruled(r, learner, term.factor)}",
+            ]
         self._code(group, "\n".join(lines), SLOT, ORDER["error"])
-        passing = {"err": f"{r}err"} if signal.error else {}
-        passing |= {f"factor{k}": f"{r}f{k}" for k in range(len(rule.every_term()))}
+        passing = {"err": f"{z}err"} if signal.error else {}
+        passing |= {f"factor{k}": f"{z}f{k}" for k in range(len(rule.every_term()))}
         self.passing |= {f"{learner.name}/{name}": (group, own, None) for name, own in passing.items()}
         traces = self._ruled(r, learner, signal.traces)
         if alpha := signal.filter:
-            group.namespace |= {f"{r}rise": self.network.dt / alpha.rise, f"{r}decay": self.network.dt / alpha.decay}
+            group.namespace |= {
+                f"{z}rise": self.network.dt / alpha.rise,
+                f"{z}decay": self.network.dt / alpha.decay,
+            }
             traces += (
-                f"\n{r}tr_err += {r}rise*({r}err - {r}tr_err)\n{r}tr_err_flt += {r}decay*({r}tr_err - {r}tr_err_flt)"
+                f"\n{z}tr_err += {z}rise*({z}err - {z}tr_err)\n{z}tr_err_flt += {z}decay*({z}tr_err - {z}tr_err_flt)"
             )
         self._code(group, traces, SLOT, ORDER["traces"])
-        for name in (*signal.variables, *(("tr_err", "tr_err_flt") if signal.filter else ())):
+        for name in signal.variables:
             self.places[f"{learner.name}/{name}"] = group, f"{r}{name}", None
+        for name in ("tr_err", "tr_err_flt") if signal.filter else ():
+            self.places[f"{learner.name}/{name}"] = group, f"{z}{name}", None
         for projection in learner.projections:
             self._learning(projection, learner, rule, r)
 
@@ -212,19 +221,24 @@ class Projections(Neurons):
             for name in filters[k]:
                 self.places[f"{projection.name}/{name}"] = pre, name, None
         self._code(pre, "s = 0", SLOT, ORDER["traces"] + 1)
+        if not projection.synapses.pre.size:
+            return
         at_spikes, lines, constants = self._terms(rule, r)
         intervals = projection.intervals
         assert intervals is not None
         els = [name for k, term in enumerate(terms) for name in filter_state(f"el{k}", term.eligibility)]
-        made = self._synapses(projection, [*els, "el_sum", *intervals.variables], at_spikes, constants)
+        made = self._synapses(
+            projection, [*els, "el_sum", *(f"k_{name}" for name in intervals.variables)], at_spikes, constants
+        )
+        z = inner(r)
         for k, term in enumerate(terms):
             if term.presynaptic:
                 refer(made, f"psp{k}_d", pre, eq.history(f"psp{k}", alignment)[-1], "from_j")
             elif term.eligibility and "s_j" not in made.variables:
                 refer(made, "s_j", pre, "s", "from_j")
-            refer(made, f"f{k}_d", target, eq.history(f"{r}f{k}", alignment if term.presynaptic else 0)[-1], "to_i")
+            refer(made, f"f{k}_d", target, eq.history(f"{z}f{k}", alignment if term.presynaptic else 0)[-1], "to_i")
         if rule.signal.error:
-            refer(made, "third", target, f"{r}tr_err_flt" if rule.signal.filter else f"{r}err", "to_i")
+            refer(made, "third", target, f"{z}tr_err_flt" if rule.signal.filter else f"{z}err", "to_i")
         self._code(made, "\n".join(lines), SLOT, ORDER["eligibility"])
         self._at_intervals(made, projection, intervals, ORDER["update"], rule.steps(dt).interval)
         for name in (*els, "el_sum"):
@@ -302,6 +316,7 @@ class Projections(Neurons):
         names |= {"dt": "v_dt", "second": "v_second", "interval": "v_interval"}
         names["w_sum"] = f"sum{list(self.network.projections).index(projection.name)}_post"
         names |= {name: f"c_{name}" for name in intervals.constants}
+        names |= {name: f"k_{name}" for name in intervals.variables}
         names |= {name: f"v_{name}_post" for name in intervals.reads}
         local = names_in(intervals.code) - {
             *("w", *intervals.GIVEN), *intervals.variables, *intervals.constants, *intervals.reads
@@ -309,14 +324,14 @@ class Projections(Neurons):
         names |= {name: f"l_{name}" for name in local}
         made.namespace |= {"v_dt": self.network.dt, "v_second": 1.0, "v_interval": intervals.interval, "window": window}
         made.namespace |= {f"c_{name}": value for name, value in intervals.constants.items()} | {"single": single}
-        code = in_brian(renamed(intervals.code, names), ["w", *intervals.variables])
+        code = in_brian(renamed(intervals.code, names), ["w", *(f"k_{name}" for name in intervals.variables)])
         gradient = "gradient = el_sum/window\n" if "el_sum" in made.variables else "gradient = 0.0\n"
         done = "\nel_sum = 0" if "el_sum" in made.variables else ""
         clock = b2.Clock(intervals.interval * second, name=f"{made.name}_windows")
         made.run_regularly(f"{gradient}{code}{done}", clock=clock, when=SLOT, order=order)
         made.eta = 0.0 if projection.name in self.frozen else intervals.eta
         for name in intervals.variables:
-            self.places[f"{projection.name}/{name}"] = made, name, None
+            self.places[f"{projection.name}/{name}"] = made, f"k_{name}", None
 
     def _at_spikes(self, learner: Learner, rule: SpikeTriggeredRule) -> None:
         """A rule at spikes."""
@@ -343,6 +358,10 @@ class Projections(Neurons):
 
         traces = named(rule.pre, {"s": "s", **{name: f"x_{name}" for name in rule.pre_variables}})
         self._code(pre, f"{traces}\ns = 0", SLOT, ORDER["traces"])
+        for name in rule.pre_variables:
+            self.places[f"{projection.name}/{name}"] = pre, f"x_{name}", None
+        if not projection.synapses.pre.size:
+            return
         model = learner.population.neuron
         assert model is not None
         known = {"w": "w", "s": "s_j", "s_now": "s_i", "u": f"v_{model.potential}_post"}
@@ -354,7 +373,10 @@ class Projections(Neurons):
             named(code, known) if learns else "" for code in (rule.on_pre, rule.on_post, rule.step)
         )
         intervals = projection.intervals
-        own = [*(f"q_{name}" for name in rule.variables), *(intervals.variables if intervals else ())]
+        own = [
+            *(f"q_{name}" for name in rule.variables),
+            *(f"k_{name}" for name in (intervals.variables if intervals else ())),
+        ]
         constants = {f"c_{name}": value for name, value in numbers.items()} | {"single": single}
         made = self._synapses(projection, own, [on_pre] if on_pre else [], constants, on_post)
         if on_pre:
@@ -363,7 +385,6 @@ class Projections(Neurons):
             made.fire.when, made.fire.order = SLOT, ORDER["on_post"]
         for name in rule.pre_variables:
             refer(made, f"x_{name}_j", pre, f"x_{name}", "_presynaptic_idx")
-            self.places[f"{projection.name}/{name}"] = pre, f"x_{name}", None
         if step:
             refer(made, "s_j", pre, "s", "_presynaptic_idx")
             refer(made, "s_i", self.groups[learner.population.name], "s_now", "_postsynaptic_idx")

@@ -18,7 +18,8 @@ network: dt 1 ms, seed 1
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -86,7 +87,7 @@ class Network:
         Raises:
             UsageError: a name that exists or is none, values that do not fit; the message names population and value.
         """
-        if not name.isidentifier() or name in self.populations:
+        if not (name.isidentifier() and name.isascii()) or name in self.populations:
             what = "exists" if name in self.populations else "a name consists of letters, digits and _"
             raise UsageError(f"population {name!r}: {what}")
         sizes = (shape,) if isinstance(shape, int) else tuple(shape)
@@ -95,6 +96,7 @@ class Network:
         number = math.prod(sizes)
         where = f"population {name}"
         if isinstance(model, NeuronModel):
+            _check_free(where, model.variables)
             given = {
                 "parameters": _fitting(where, "parameter", parameters or {}, model.parameters, number),
                 "start": _fitting(where, "variable", start or {}, model.variables, number),
@@ -149,6 +151,8 @@ class Network:
         where = f"projection {name}"
         if name in self.projections:
             raise UsageError(f"{where}: exists; give this one a name")
+        if name in self.populations or re.fullmatch(r"\w+\.rule\d+", name):
+            raise UsageError(f"{where}: a population or a rule has that name")
         check_name("projection", name)
         kind: Connectivity = Mapped(connectivity) if isinstance(connectivity, _MAPS) else connectivity  # type: ignore[assignment]
         if isinstance(connectivity, Sequence):
@@ -355,6 +359,7 @@ class Network:
         of_target = rule.post_variables if isinstance(rule, SpikeTriggeredRule) else rule.signal.variables
         synaptic = {"w", *(intervals.variables if intervals else ())}
         synaptic |= {*rule.variables} if isinstance(rule, SpikeTriggeredRule) else set()
+        _check_free(where, {*of_target, *synaptic} - {"w"})
         for name in start:
             if name not in {*of_target, *synaptic, *_parameters(rule)}:
                 raise UsageError(f"{where}: its rule has no variable {name!r}")
@@ -378,6 +383,13 @@ class Network:
 
 
 _MAPS = (Dense, Conv, AveragePool, AdaptiveAveragePool, Gain)
+
+
+def _check_free(where: str, names: Iterable[str]) -> None:
+    """Refuse variables that are called like something that every network's state may have."""
+    for name in names:
+        if re.fullmatch(r"wait|err|tr_err|tr_err_flt|el_sum|(el|psp|factor)\d+(_rise)?|past_\w+", name):
+            raise UsageError(f"{where}: a variable of its own must not be called {name!r}")
 
 
 def _synaptic(projection: Projection) -> int:

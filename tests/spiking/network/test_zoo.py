@@ -9,10 +9,15 @@ import pytest
 from spiking.brian import declared
 from spiking.brian.declared_program import DeclaredProgram
 from spiking.brian.standalone import no_standalone
-from spiking.network import stepper
+from spiking.network import models, plasticity, stepper
+from spiking.network.connectivity import AllToAll, Random
+from spiking.network.models import Drive, NeuronModel
 from spiking.network.network import Network
 from spiking.network.parts import State
+from spiking.network.plasticity import SpikeTriggeredRule
+from spiking.network.sources import PoissonInput
 from spiking.network.state import Recorded, Result
+from spiking.rule import IntervalCode
 from spiking.simulate import joined
 from tests.spiking.network.zoo import ZOO, balanced
 
@@ -138,3 +143,43 @@ def test_the_balanced_network_at_full_size(conductances: bool, backend: Backend)
     expected = stepper.run(net, 2000)
     assert len(expected.spikes["exc"]) > 1000
     assert_same(backend(net, 2000), expected, 1e-10)
+
+
+def test_plastic_projections_may_be_empty(backend: Backend) -> None:
+    net = Network(1e-3, seed=16)
+    net.population("inputs", PoissonInput(50.0), 10)
+    net.population("cells", models.lif(), 3)
+    for k, p in enumerate((0.0, 0.6)):
+        for rule in (plasticity.pair_stdp(), plasticity.bcm(interval=0.05)):
+            kind = Random(p, 0.3)
+            net.connect("inputs", "cells", kind, receptor="delta", plasticity=rule, name=f"{type(rule).__name__}{k}")
+    assert_same(backend(net, 200), stepper.run(net, 200))
+
+
+def test_variables_may_have_any_name(backend: Backend) -> None:
+    """Those that mean something to Brian2, or to what is built around declared code."""
+    names = ("t", "i", "N", "ms", "xi", "s_now", "eta", "w_sum", "nil", "shift")
+    model = NeuronModel(
+        "named",
+        {name: 0.1 * k for k, name in enumerate(names)},
+        "\n".join(f"{name} += dt*(drive + 1)" for name in names),
+        "t > 0.3",
+        "t = 0",
+        receptors={"drive": Drive()},
+        potential="t",
+    )
+    rule = SpikeTriggeredRule(
+        on_pre="w += 0.01*f0 + j",
+        on_post="w -= 0.01*N",
+        pre="N += s",
+        post="f0 += s_now",
+        pre_variables=("N",),
+        post_variables=("f0",),
+        variables={"j": 0.001},
+        at_intervals=IntervalCode("eta_ += 1\nw *= 0.9", 0.05, variables={"eta_": 0.0, "lastupdate": 0.0}),
+    )
+    net = Network(1e-3, seed=17)
+    net.population("inputs", PoissonInput(50.0), 10)
+    net.population("named", model, 3)
+    net.connect("inputs", "named", AllToAll(0.1), plasticity=rule)
+    assert_same(backend(net, 400), stepper.run(net, 400))
