@@ -256,7 +256,7 @@ def test_a_disk_that_is_too_small_is_noticed_before_the_download(
     assert dataset.archive is not None
     needed = dataset.archive.most + sum(file.most for file in dataset.files)
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=needed - 1))
-    assert failure(dataset, root) == f"{root}: stl10_binary.tar.gz takes 0.8 MB of disk space, 0.8 MB are free"
+    assert failure(dataset, root) == f"{root}: stl10_binary.tar.gz takes 830.2 kB of disk space, 830.2 kB are free"
     assert host.asked == []
     assert not root.exists()
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=needed))

@@ -101,7 +101,7 @@ def test_the_parsers_stand_behind_the_md5(
 def test_no_memory_is_said_before_reading(published: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     published.lay_out(tmp_path, "stl10")
     monkeypatch.setattr("foundation.data.space.free_memory", lambda: 15 * 3 * 48 * 48)
-    said = "stl10: 15 images of 96 x 96 pixels take 0.4 MB of memory, 0.1 MB are free; image_size 48 would fit"
+    said = "stl10: 15 images of 96 x 96 pixels take 414.7 kB of memory, 103.7 kB are free; image_size 48 would fit"
     assert complaint(tmp_path) == said
     assert load_images("stl10", tmp_path, image_size=48).image_shape == (3, 48, 48)
 

@@ -132,7 +132,7 @@ def test_a_program_does_not_remember_the_call_before(config, program):
     state = start(program)
     one = program.advance(state, inputs.fired(-DELAY, 500), learning=True)
     for steps in (30, 1):
-        program.advance(one.state, inputs.fired(700, steps), learning=False)
+        program.advance(dict(one.state), inputs.fired(700, steps), learning=False)  # within a window
     two = program.advance(state, inputs.fired(-DELAY, 500), learning=True)
     for name, value in one.state.items():
         np.testing.assert_array_equal(two.state[name], value)
@@ -244,7 +244,7 @@ def test_a_program_that_fails(monkeypatch, tmp_path):
 
 def test_models_can_be_built_again_after_a_program_was(monkeypatch):
     """Brian2's device for programs is left, whatever happens, and so is its preference."""
-    monkeypatch.setattr(standalone, "_call", lambda *arguments: None)
+    monkeypatch.setattr(standalone, "call", lambda *arguments: None)
     before = b2.prefs["core.stop_on_keyboard_interrupt"]
     with StandaloneSimulator(Counter, 10) as simulator, pytest.raises(FileNotFoundError):
         simulator.advance(initial_state(Counter, 3, 1e-3), TEN)
