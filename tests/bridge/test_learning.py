@@ -50,8 +50,15 @@ def file(frames: Tensor) -> NetworkFile:
     return dense_file(frames)
 
 
-@pytest.mark.parametrize(("reading", "least"), [("current", 0.999), ("conductance", 0.99)])
-@pytest.mark.parametrize("layer", [1, 2])
+@pytest.mark.parametrize(
+    ("layer", "reading", "least"),
+    [
+        (1, "current", 0.999),
+        (2, "current", 0.999),
+        pytest.param(1, "conductance", 0.99, marks=pytest.mark.slow),
+        (2, "conductance", 0.99),
+    ],
+)
 def test_both_backends_learn_the_same(
     reading: str, least: float, layer: int, frames: Tensor, file: NetworkFile
 ) -> None:

@@ -173,7 +173,8 @@ def test_a_broken_image_is_named(root: Path) -> None:
 def test_no_memory_is_said_before_decoding(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (root / "celeba/img_align_celeba" / name(0)).write_bytes(b"no image")
     monkeypatch.setattr("foundation.data.space.free_memory", lambda: 5 * 3 * 78 * 64)
-    assert complaint(root).startswith("celeba: 5 images of 218 x 178 pixels take 582.1 kB of memory, 74.9 kB are free; ")
+    said = "celeba: 5 images of 218 x 178 pixels take 582.1 kB of memory, 74.9 kB are free; "
+    assert complaint(root).startswith(said)
     with pytest.raises(RatespikeError, match="cannot be read as an image"):
         read_celeba(root, image_size=64)
 

@@ -157,8 +157,8 @@ def test_of_an_image_that_is_far_too_long_only_the_middle_is_resized(
 def test_no_memory_is_said_before_decoding(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("foundation.data.space.free_memory", lambda: 6 * 3 * 20 * 20 + 5)
     (root / "image-folder/train/ant/1.png").write_bytes(b"no image")
-    said = "image-folder: 6 images of 196 x 196 pixels take 691.5 kB of memory, 7.2 kB are free; image_size 20 would fit"
-    assert complaint(root, None) == said
+    said = "image-folder: 6 images of 196 x 196 pixels take 691.5 kB of memory, 7.2 kB are free; "
+    assert complaint(root, None) == f"{said}image_size 20 would fit"
     assert "cannot be read" in complaint(root, 20)
 
 

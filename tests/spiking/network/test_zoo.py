@@ -88,10 +88,8 @@ def test_a_backend_goes_on_from_any_state_to_the_same_bits(name: str, backend: B
 
 
 @pytest.mark.skipif(bool(no_standalone()), reason="no C++ compiler on this machine")
-@pytest.mark.parametrize(
-    "name",
-    ["two rules in one population", *(pytest.param(name, marks=pytest.mark.slow) for name in ZOO if name[:3] != "two")],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ZOO)
 def test_a_compiled_program_is_called_for_every_piece(name: str) -> None:
     """In pieces that are no multiple of the interval between weight updates, with what is recorded."""
     net = ZOO[name]()
