@@ -325,6 +325,8 @@ class Projections(Neurons):
         made.namespace |= {"v_dt": self.network.dt, "v_second": 1.0, "v_interval": intervals.interval, "window": window}
         made.namespace |= {f"c_{name}": value for name, value in intervals.constants.items()} | {"single": single}
         code = in_brian(renamed(intervals.code, names), ["w", *(f"k_{name}" for name in intervals.variables)])
+        if projection.name in self.frozen:
+            code = f"kept = +w\n{code}\nw = +kept"
         gradient = "gradient = el_sum/window\n" if "el_sum" in made.variables else "gradient = 0.0\n"
         done = "\nel_sum = 0" if "el_sum" in made.variables else ""
         clock = b2.Clock(intervals.interval * second, name=f"{made.name}_windows")

@@ -336,7 +336,7 @@ class Stepper:
         values |= {v: state[f"{name}/{v}"] for v in intervals.variables}
         values |= {v: state[f"{p.name}/{v}"].mean(0)[post] for v in intervals.reads}
         self._statements(intervals.code)(values)
-        for v in ("w", *intervals.variables):
+        for v in (*(() if name in self.frozen else ("w",)), *intervals.variables):
             state[f"{name}/{v}"] = np.broadcast_to(values[v], w.shape).copy()
 
     def _at_spikes(

@@ -117,6 +117,16 @@ def test_weights_that_are_frozen_stay_and_all_else_goes_on(backend: Backend) -> 
     assert np.abs(done.state["cells.rule0/tr_err"]).max() > 0
 
 
+def test_code_at_intervals_leaves_frozen_weights_alone(backend: Backend) -> None:
+    """Scaling does not ask for a learning rate; what else the code keeps goes on."""
+    net = ZOO["stdp with code at intervals"]()
+    (projection,) = net.projections.values()
+    done, expected = (each(net, 100, frozen=[projection.name]) for each in (backend, stepper.run))
+    assert_same(done, expected)
+    np.testing.assert_array_equal(done.state[f"{projection.name}/w"], projection.synapses.weight)
+    assert (done.state[f"{projection.name}/age"] == 5).all()
+
+
 def test_any_variable_can_be_recorded(backend: Backend) -> None:
     net = ZOO["two rules in one population"]()
     record = (
