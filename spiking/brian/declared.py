@@ -28,7 +28,7 @@ from spiking.brian.running import code_for, run_network
 from spiking.brian.simulator import spike_steps
 from spiking.network.network import Network
 from spiking.network.parts import SPIKES, Array, State
-from spiking.network.state import Recorded, Result, check_state, initial_state
+from spiking.network.state import Recorded, Result, check_record, check_state, initial_state
 from spiking.rule import ThreeFactorRule
 
 
@@ -110,6 +110,7 @@ class Builder(Projections):
     def monitors(self, record: Sequence[Recorded]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Of all spikes, and of what is to be recorded."""
         self.record = tuple(record)
+        check_record(record)
         for name in (name for each in record for name in each.names()):
             known = {**self.places, **self.passing}
             if name not in known or known[name][2] is not None:

@@ -104,17 +104,23 @@ class Neurons:
                 self._neurons(population)
 
     def _check(self) -> None:
-        for p in self.network.projections.values():
-            where = f"projection {p.name}: Brian2"
-            if largest(p) and (np.any(p.delay) or p.source.neuron is None):
-                raise UsageError(f"{where} takes the maximum of what neurons send without delay")
-            if p.sends != SPIKES and np.ndim(p.delay):
-                raise UsageError(f"{where} sends a variable with one delay")
-            if p.sends != SPIKES and isinstance(p.into, Jump):
-                raise UsageError(f"{where} sends a variable to a drive only")
-            jumps = [q for q in self.network.projections.values() if q.target is p.source and isinstance(q.into, Jump)]
-            if p.sends != SPIKES and p.source.spikes and not p.delay and jumps:
-                raise UsageError(f"{where} sends {p.sends!r} without delay from neurons that take drives alone")
+        """Refuse what Brian2 cannot do."""
+        for p in self._all:
+            where, values = f"projection {p.name}: Brian2", isinstance(p.source.model, ValueInput)
+            jumps, sends = _jumps(self._all, p.source), p.sends != SPIKES
+            late = np.any(p.delay) and (jumps or bool(p.source.neuron and p.source.neuron.end))
+            beside = [q for q in self._all if q.target is p.target and q.receptor == p.receptor and q is not p]
+            for wrong, what in (
+                (largest(p) and (np.any(p.delay) or not p.source.neuron), "the maximum of what neurons send at once"),
+                (largest(p) and p.rule, "the maximum over synapses that do not learn"),
+                (largest(p) and beside, "the maximum over one projection"),
+                (sends and np.ndim(p.delay), "variables that are sent with one delay"),
+                ((sends or values) and isinstance(p.into, Jump), "values that are sent to a drive"),
+                (sends and late, "variables that are sent late by neurons that take drives and do nothing at the end"),
+                (sends and p.source.spikes and not np.any(p.delay) and jumps, "variables of neurons that take drives"),
+            ):
+                if wrong:
+                    raise UsageError(f"{where} takes {what}, nothing else")
 
     def _add(self, *objects: Any) -> None:
         self.objects += objects
@@ -153,7 +159,7 @@ class Neurons:
         sent = {q.sends: self.network.past(p, q.sends) for q in self.network.projections.values() if q.source is p}
         lines = [SHIFT, NIL, *(f"v_{name} : 1" for name in (*model.variables, *model.inputs, *drives))]
         lines += [f"v_{name} : 1 (constant)" for name in parameters]
-        lines += ["s_now : 1", "v_active : 1", "wait : 1"] if model.spikes else []
+        lines += ["s_now : 1", "v_active : 1", "wait : 1"]
         lines += [f"g{k} : 1" for k, q in self._graded(p)]
         lines += self._of_largest(p)
         lines += [
@@ -186,9 +192,8 @@ class Neurons:
         self._link_largest(p, group, rank)
         gather = "\n".join(f"v_{q.receptor} += g{k}" for k, q in self._graded(p) if isinstance(q.into, Drive))
         self._code(group, gather, "groups", rank + 1)
-        if model.spikes:
-            active = f"wait = clip(wait - 1, 0, {wait + 1})\nv_active = int(wait <= 0)" if wait else "v_active = 1"
-            self._code(group, active, "groups", rank + 2)
+        active = f"wait = clip(wait - 1, 0, {wait + 1})\nv_active = int(wait <= 0)" if wait else "v_active = 1"
+        self._code(group, active, "groups", rank + 2)
         self._code(group, self._own(model.step, model.variables), "groups", rank + 3)
         if model.spikes:
             crossed = eq.plain(
@@ -196,11 +201,13 @@ class Neurons:
             )
             self._code(group, crossed, "groups", rank + 4)
             group.thresholder["spike"].when, group.thresholder["spike"].order = "groups", rank + 5
-            if any(name != SPIKES and not sent[name] for name in sent):  # what is sent at once is sent after its reset
+            at_once = [q for q in self._all if q.source is p and q.sends != SPIKES and not np.any(q.delay)]
+            if at_once:  # what is sent at once is sent after its reset
                 group.resetter["spike"].when, group.resetter["spike"].order = "groups", rank + 6
         for d in late.values():
             group.thresholder[f"late{d}"].when, group.thresholder[f"late{d}"].order = "start", 1
-        self._code(group, self._own(model.end, model.variables), "end", 0)
+        end = self._own(model.end, model.variables)
+        self._code(group, f"v_active = int(wait <= 0)\n{end}" if wait and end else end, "end", 0)
         for name, longest in sent.items():
             if name != SPIKES and longest:
                 shifts = [f"past_{name}_{d} = +past_{name}_{d - 1}" for d in range(longest, 1, -1)]
@@ -348,6 +355,11 @@ def places_of(projection: Projection) -> list[Array]:
 def sums_weights(projection: Projection) -> bool:
     """Whether its code at intervals asks for the weights of a whole neuron."""
     return projection.intervals is not None and bool({"w_sum", "n_in"} & names_in(projection.intervals.code))
+
+
+def _jumps(projections: list[Projection], target: Population) -> bool:
+    """Whether something jumps at a population."""
+    return any(q.target is target and isinstance(q.into, Jump) for q in projections)
 
 
 def inner(r: str) -> str:

@@ -144,9 +144,8 @@ class Projections(Neurons):
                 if given is not None:
                     self._outside(group, f"{inner(r)}{name}_given", given, learner.population.size)
             self._code(group, f"{r}{name} = {inner(r)}{name}_given", "start", -1)
-            graded = [
-                k for k, q in self._graded(learner.population) if q.receptor.rpartition(".")[2] == name and not q.into
-            ]
+            mine = {f"{projection.name}.{name}" for projection in learner.projections}
+            graded = [k for k, q in self._graded(learner.population) if q.receptor in mine]
             self._code(group, "\n".join(f"{r}{name} += g{k}" for k in graded), SLOT, ORDER["inputs"])
 
     def _three_factors(self, learner: Learner, rule: ThreeFactorRule) -> None:
@@ -302,7 +301,10 @@ class Projections(Neurons):
             post = projection.synapses.post
             made.n_in = np.bincount(post, minlength=projection.target.size)[post].astype(float)
             summed = made.summed_updaters[f"sum{k}_post"]
-            summed.when, summed.order = SLOT, ORDER["summed" if on_post or at_spikes else "sums"]
+            summed.when, summed.order = (
+                SLOT,
+                ORDER["summed" if isinstance(projection.rule, SpikeTriggeredRule) else "sums"],
+            )
         if at_spikes:
             made.learn.when, made.learn.order = SLOT, ORDER["on_pre"] if on_post else ORDER["eligibility"]
         self._add(made)
@@ -380,6 +382,8 @@ class Projections(Neurons):
             *(f"k_{name}" for name in (intervals.variables if intervals else ())),
         ]
         constants = {f"c_{name}": value for name, value in numbers.items()} | {"single": single}
+        if not learner.population.spikes:
+            on_post = ""
         made = self._synapses(projection, own, [on_pre] if on_pre else [], constants, on_post)
         if on_pre:
             made.learn.when, made.learn.order = SLOT, ORDER["on_pre"]

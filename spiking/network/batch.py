@@ -61,7 +61,9 @@ def _check(one: Network, other: Network, where: str) -> None:
         b = other.projections[name]
         if (a.source.name, a.target.name, a.receptor, a.sends) != (b.source.name, b.target.name, b.receptor, b.sends):
             raise UsageError(f"{where} in what projection {name} connects")
-        if not np.ndim(a.delay) and not np.ndim(b.delay) and a.delay != b.delay:
+        if (np.shape(a.delay) == () == np.shape(b.delay) and a.delay != b.delay) or np.ndim(a.delay) != np.ndim(
+            b.delay
+        ):
             raise UsageError(f"{where} in the delay of projection {name}")
         if _rule(a.rule) != _rule(b.rule):
             raise UsageError(f"{where} in the rule of projection {name}")

@@ -69,7 +69,7 @@ class Connectivity(Protocol):
 
 def drawn(weight: Weight, size: int, rng: np.random.Generator) -> Floats:
     """Weights of that many synapses."""
-    return np.full(size, float(weight)) if isinstance(weight, int | float) else weight.draw(size, rng)
+    return weight.draw(size, rng) if isinstance(weight, Uniform | Normal) else np.full(size, float(weight))
 
 
 @dataclass(frozen=True)

@@ -90,9 +90,11 @@ class Network:
         if not (name.isidentifier() and name.isascii()) or name in self.populations:
             what = "exists" if name in self.populations else "a name consists of letters, digits and _"
             raise UsageError(f"population {name!r}: {what}")
-        sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+        sizes = (shape,) if isinstance(shape, int | np.integer) else tuple(shape) if isinstance(shape, Sequence) else ()
         if not sizes or not all(isinstance(n, int | np.integer) and n >= 1 for n in sizes):
             raise UsageError(f"population {name}: its shape must be one whole number or three, at least 1, got {shape}")
+        if not isinstance(model, NeuronModel) and not hasattr(model, "check"):
+            raise UsageError(f"population {name}: {model!r} is no neuron model and no source")
         number = math.prod(sizes)
         where = f"population {name}"
         if isinstance(model, NeuronModel):
@@ -154,6 +156,10 @@ class Network:
         if name in self.populations or re.fullmatch(r"\w+\.rule\d+", name):
             raise UsageError(f"{where}: a population or a rule has that name")
         check_name("projection", name)
+        if plasticity is not None and not isinstance(plasticity, ThreeFactorRule | SpikeTriggeredRule):
+            raise UsageError(f"{where}: {type(plasticity).__name__} is no rule; an LPLSynapse becomes one by `lpl`")
+        if not isinstance(connectivity, (*_MAPS, Sequence)) and not hasattr(connectivity, "count"):
+            raise UsageError(f"{where}: {connectivity!r} is no connectivity")
         kind: Connectivity = Mapped(connectivity) if isinstance(connectivity, _MAPS) else connectivity  # type: ignore[assignment]
         if isinstance(connectivity, Sequence):
             kind = Mapped(connectivity)
@@ -206,6 +212,11 @@ class Network:
             raise UsageError(f"input {name!r}: there is no population and no plastic projection {owner!r}")
         if which not in known:
             raise UsageError(f"input {name!r}: {owner} has no such input; it has {', '.join(known) or 'none'}")
+        if owner in self.projections:
+            mates = [f"{p.name}.{which}" for p in self.learner(self.projections[owner]).projections if p.name != owner]
+            for other in mates:
+                if other in self.inputs:
+                    raise UsageError(f"input {name}: {other} is the same input of the same rule, and is given already")
         given = values if isinstance(values, ValueInput) else ValueInput(np.asarray(values, np.float64))
         try:
             given.check(population.size, self.dt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -131,3 +132,15 @@ def check_state(state: State, expected: State) -> None:
     for name, value in expected.items():
         if np.shape(state[name]) != value.shape:
             raise UsageError(f"state: {name} must have the shape {value.shape}, has {np.shape(state[name])}")
+
+
+def check_record(record: Sequence[Recorded]) -> None:
+    """Make sure that nothing is recorded twice, or never. Raises `UsageError`."""
+    seen: set[str] = set()
+    for each in record:
+        if each.every < 1:
+            raise UsageError(f"record: every must be at least 1 step, got {each.every}")
+        for name in each.names():
+            if name in seen:
+                raise UsageError(f"record: {name} stands there twice")
+            seen.add(name)

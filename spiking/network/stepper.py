@@ -30,7 +30,7 @@ from spiking.network.network import Network
 from spiking.network.parts import SPIKES, Array, Floats, Learner, Population, Projection, State
 from spiking.network.plasticity import SpikeTriggeredRule
 from spiking.network.sources import ValueInput, spikes_at
-from spiking.network.state import Recorded, Result, check_state, initial_state, samples_of
+from spiking.network.state import Recorded, Result, check_record, check_state, initial_state, samples_of
 from spiking.parameters import whole_steps
 from spiking.rule import Cascade, Filter, ThreeFactorRule
 
@@ -61,6 +61,7 @@ def run(
     start = initial_state(network, samples if state is None else samples_of(network, state))
     check_state(start if state is None else state, start)
     stepper = Stepper(network, {k: v.copy() for k, v in (start if state is None else state).items()}, frozen)
+    check_record(record)
     for name in (name for each in record for name in each.names()):
         if name not in stepper.state and name not in stepper.passing:
             raise UsageError(f"record: there is no variable {name}")
@@ -158,7 +159,7 @@ class Stepper:
             sent[SPIKES] = (crossed & (values["active"] > 0)).astype(float)
         for projection in self.network.projections.values():
             if projection.source is p and projection.sends != SPIKES:  # a variable after its reset
-                after = dict(self.state)
+                after = {name: value.copy() for name, value in self.state.items() if name.startswith(f"{p.name}/")}
                 if p.neuron.spikes:
                     self._assign(p, p.neuron.reset, self._values(p, n), sent[SPIKES] > 0, into=after)
                 sent[projection.sends] = after[f"{p.name}/{projection.sends}"]
