@@ -87,8 +87,9 @@ def simulate(
         stop_requests() as stopped,
         bar(total=steps, label=label or "", unit="step", disable=label is None) as progress,
     ):
-        for first in range(0, steps, PIECE):
-            piece = min(PIECE, steps - first)
+        most = min(PIECE, int(50 / network.dt)) if codegen == "standalone" else PIECE  # a program's pieces are short
+        for first in range(0, steps, most):
+            piece = min(most, steps - first)
             try:
                 if stopped():
                     raise KeyboardInterrupt

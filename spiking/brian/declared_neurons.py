@@ -376,9 +376,10 @@ def in_brian(code: str, variables: Collection[str]) -> str:
     if not code.strip():
         return ""
     tree, written = ast.parse(eq.plain(code)), False
+    stored = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
     for line in tree.body:
         if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) not in variables:
-            if written:
+            if written or stored.count(ast.unparse(line.targets[0])) > 1:
                 line.value = ast.BinOp(line.value, ast.Add(), ast.Name("nil", ast.Load()))
         else:
             written = True

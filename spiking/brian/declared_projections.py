@@ -61,7 +61,8 @@ class Projections(Neurons):
         """Numbers that a jump's gain uses; parameters that differ between neurons are variables of the target."""
         target = projection.target
         values = {"dt": self.network.dt, "second": 1.0, **target.values()}
-        return {f"v_{name}_post": float(value) for name, value in values.items() if not np.ndim(value)}
+        numbers = {f"v_{name}_post": float(value) for name, value in values.items() if not np.ndim(value)}
+        return {**numbers, "single": single}
 
     def _fixed(self, projection: Projection, k: int) -> None:
         pre, post, _ = projection.synapses

@@ -32,6 +32,10 @@ class Uniform:
     low: float
     high: float
 
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high):
+            raise UsageError(f"Uniform: must have finite bounds, low <= high, got {self.low} and {self.high}")
+
     def draw(self, size: int, rng: np.random.Generator) -> Floats:
         """That many."""
         return rng.uniform(self.low, self.high, size)
@@ -45,6 +49,10 @@ class Normal:
     deviation: float
     low: float = -math.inf
     high: float = math.inf
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.mean) and math.isfinite(self.deviation) and self.deviation >= 0):
+            raise UsageError(f"Normal: must have a finite mean and a deviation of 0 or more, got {self.deviation}")
 
     def draw(self, size: int, rng: np.random.Generator) -> Floats:
         """That many."""

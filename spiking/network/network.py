@@ -153,6 +153,8 @@ class Network:
         where = f"projection {name}"
         if name in self.projections:
             raise UsageError(f"{where}: exists; give this one a name")
+        if "#" in name:
+            raise UsageError(f"{where}: a name must not hold '#'")
         if name in self.populations or re.fullmatch(r"\w+\.rule\d+", name):
             raise UsageError(f"{where}: a population or a rule has that name")
         check_name("projection", name)

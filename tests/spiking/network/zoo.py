@@ -369,7 +369,7 @@ def names_that_are_the_same_for_all_neurons() -> Network:
     model = NeuronModel(
         "late",
         {"v": 0.0, "a": 0.0},
-        "a *= exp(-dt/0.1)\ndecay = exp(-dt/tau)\nv = v*decay + drive\nhalf = decay/2\nv += 0*half",
+        "a *= exp(-dt/0.1)\ndecay = dt\ndecay = exp(-decay/tau)\nv = v*decay + drive\nhalf = decay/2\nv += 0*half",
         "v > 1",
         "v = 0\nstep = 0.1*tau\na += step",
         receptors={"drive": Drive()},
