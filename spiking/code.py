@@ -148,13 +148,8 @@ def expression(code: str) -> Callable[[Mapping[str, Any]], Any]:
     return lambda values: eval(compiled, {"__builtins__": {}, **_NUMPY}, values)
 
 
-class _Plain(ast.NodeTransformer):
-    """No assignment in place, which would change an array that another name stands for; conditions on whole arrays."""
-
-    def visit_AugAssign(self, node: ast.AugAssign) -> ast.stmt:  # the name that ast calls; and so below
-        assert isinstance(node.target, ast.Name)
-        value = ast.BinOp(ast.Name(node.target.id, ast.Load()), node.op, self.visit(node.value))
-        return ast.Assign([ast.Name(node.target.id, ast.Store())], value)
+class Conditions(ast.NodeTransformer):
+    """`and`, `or`, `not` as calls of _And, _Or, _Not: of arrays, Python would take the truth of the whole."""
 
     def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
         self.generic_visit(node)
@@ -166,6 +161,15 @@ class _Plain(ast.NodeTransformer):
     def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
         self.generic_visit(node)
         return ast.Call(ast.Name("_Not", ast.Load()), [node.operand], []) if isinstance(node.op, ast.Not) else node
+
+
+class _Plain(Conditions):
+    """No assignment in place, which would change an array that another name stands for; conditions on whole arrays."""
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.stmt:  # the name that ast calls; and so below
+        assert isinstance(node.target, ast.Name)
+        value = ast.BinOp(ast.Name(node.target.id, ast.Load()), node.op, self.visit(node.value))
+        return ast.Assign([ast.Name(node.target.id, ast.Store())], value)
 
 
 def _single(x: Any) -> Any:

@@ -35,6 +35,7 @@ from spiking.network.network import Network
 from spiking.network.parts import State
 from spiking.network.state import Recorded, Result, check_state, initial_state
 from spiking.parameters import whole_steps
+from spiking.simulation import LONGEST
 
 BACKENDS = ("numpy", "brian2")
 CODEGEN = ("auto", "numpy", "cython", "standalone")
@@ -87,7 +88,7 @@ def simulate(
         stop_requests() as stopped,
         bar(total=steps, label=label or "", unit="step", disable=label is None) as progress,
     ):
-        most = min(PIECE, int(50 / network.dt)) if codegen == "standalone" else PIECE  # a program's pieces are short
+        most = max(1, min(PIECE, int(LONGEST / network.dt)))
         for first in range(0, steps, most):
             piece = min(most, steps - first)
             try:

@@ -15,6 +15,7 @@ import gc
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import brian2 as b2
@@ -71,11 +72,12 @@ def run(
         return Result(
             built.state(lambda group, name: np.array(getattr(group, f"{name}_")[:], np.float64), before, steps),
             {name: sorted_spikes(m.t / second, m.i, network.dt) for name, m in spikes.items()},
-            {
-                name: built.watched(name, lambda v, m=m: getattr(m, f"{v}_").T, before)  # type: ignore[misc]
-                for name, m in watching.items()
-            },
+            {name: built.watched(name, partial(_recorded, m), before) for name, m in watching.items()},
         )
+
+
+def _recorded(monitor: Any, variable: str) -> Array:
+    return np.asarray(getattr(monitor, f"{variable}_")).T
 
 
 def sorted_spikes(time: Array, unit: Array, dt: float) -> Array:

@@ -282,16 +282,10 @@ class Neurons:
     def _generator(self, p: Population, delay: int) -> Any:
         """The spikes of a source as they arrive after a delay."""
         if (p.name, delay) not in self.generators:
-            events = self.arriving(p, delay, self.first, self.steps)
+            events = arriving(self.network, p, delay, self.first, self.steps)
             self.generators[p.name, delay] = self._make_generator(p, delay, events.source, events.step + self.first)
             self._add(self.generators[p.name, delay])
         return self.generators[p.name, delay]
-
-    def arriving(self, p: Population, delay: int, first: int, steps: int) -> SpikeEvents:
-        """The spikes of a source that arrive in some steps, counted from the first."""
-        model: Any = p.model
-        events: SpikeEvents = model.fired(first - delay, steps, p.size, self.network.dt, self.network.seed_of(p))
-        return events
 
     def _make_generator(self, p: Population, delay: int, source: Array, step: Array) -> Any:
         return b2.SpikeGeneratorGroup(
@@ -360,6 +354,13 @@ def sums_weights(projection: Projection) -> bool:
 def _jumps(projections: list[Projection], target: Population) -> bool:
     """Whether something jumps at a population."""
     return any(q.target is target and isinstance(q.into, Jump) for q in projections)
+
+
+def arriving(network: Network, p: Population, delay: int, first: int, steps: int) -> SpikeEvents:
+    """The spikes of a source that arrive in some steps, counted from the first."""
+    source: Any = p.model
+    events: SpikeEvents = source.fired(first - delay, steps, p.size, network.dt, network.seed_of(p))
+    return events
 
 
 def inner(r: str) -> str:

@@ -17,17 +17,18 @@ from brian2 import second
 from foundation.errors import UsageError
 from foundation.scratch import Scratch, scratch
 from spiking.brian.declared import Builder, sorted_spikes
+from spiking.brian.declared_neurons import arriving
 from spiking.brian.standalone import NEVER, call, check_standalone, halt, make, standalone_device
 from spiking.network.network import Network
 from spiking.network.parts import Array, Population, State
 from spiking.network.state import Recorded, Result, check_state, initial_state
 from spiking.parameters import whole_steps
 from spiking.rule import ThreeFactorRule
+from spiking.simulation import LONGEST
 from spiking.stimuli import SpikeEvents
 
 FOREVER = 1e6  # s, longer than any piece; the program stops when it is told
-LONGEST = 50.0
-"""s, of the time in a program: its clocks, of steps and of intervals, are the same to 1e-14 s or not at all."""
+# LONGEST, s: clocks of steps and of intervals are the same to 1e-14 s or not at all
 SPARE = 1.5
 """How many times the spikes of its first piece a program takes in one; for more it is compiled anew."""
 
@@ -74,7 +75,7 @@ class DeclaredProgram:
         first, arrivals = int(before["step"]), dict[tuple[str, int], SpikeEvents]()
         for name, delay in _pathways(self.network):
             source = self.network.populations[name]
-            arrivals[name, delay] = _arriving(self.network, source, delay, first, steps)
+            arrivals[name, delay] = arriving(self.network, source, delay, first, steps)
         sizes = {key: events.source.size for key, events in arrivals.items()}
         if self._built is None or any(size > self._capacity[key] for key, size in sizes.items()):
             self.__exit__()
@@ -103,12 +104,6 @@ def _pathways(network: Network) -> list[tuple[str, int]]:
     return found
 
 
-def _arriving(network: Network, p: Population, delay: int, first: int, steps: int) -> SpikeEvents:
-    source: Any = p.model
-    events: SpikeEvents = source.fired(first - delay, steps, p.size, network.dt, network.seed_of(p))
-    return events
-
-
 class _Builder(Builder):
     """With sources of spikes that are not known yet. Brian2 takes them for constants; here they are variables."""
 
@@ -120,10 +115,6 @@ class _Builder(Builder):
         for name in ("neuron_index", "_timebins"):
             made.variables[name].read_only = False
         return made
-
-    def arriving(self, p: Population, delay: int, first: int, steps: int) -> SpikeEvents:
-        none = np.zeros(0, np.int64)
-        return SpikeEvents(none, none, p.size, self.network.dt, steps)
 
 
 class _Built:

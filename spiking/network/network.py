@@ -151,20 +151,10 @@ class Network:
         one, other = self._known(source), self._known(target)
         name = name or f"{one.name} -> {other.name}"
         where = f"projection {name}"
-        if name in self.projections:
-            raise UsageError(f"{where}: exists; give this one a name")
-        if "#" in name:
-            raise UsageError(f"{where}: a name must not hold '#'")
-        if name in self.populations or re.fullmatch(r"\w+\.rule\d+", name):
-            raise UsageError(f"{where}: a population or a rule has that name")
-        check_name("projection", name)
+        self._check_name(where, name)
         if plasticity is not None and not isinstance(plasticity, ThreeFactorRule | SpikeTriggeredRule):
             raise UsageError(f"{where}: {type(plasticity).__name__} is no rule; an LPLSynapse becomes one by `lpl`")
-        if not isinstance(connectivity, (*_MAPS, Sequence)) and not hasattr(connectivity, "count"):
-            raise UsageError(f"{where}: {connectivity!r} is no connectivity")
-        kind: Connectivity = Mapped(connectivity) if isinstance(connectivity, _MAPS) else connectivity  # type: ignore[assignment]
-        if isinstance(connectivity, Sequence):
-            kind = Mapped(connectivity)
+        kind = _kind(where, connectivity)
         if other.neuron is None:
             raise UsageError(f"{where}: its target is a source, which takes nothing")
         receptor = self._receptor(where, other, receptor)
@@ -289,6 +279,15 @@ class Network:
         return "\n".join([*lines, f"  a run takes about {readable(self.memory())}"])
 
     # --- checking -----------------------------------------------------------------------------------------------------
+    def _check_name(self, where: str, name: str) -> None:
+        if name in self.projections:
+            raise UsageError(f"{where}: exists; give this one a name")
+        if "#" in name:
+            raise UsageError(f"{where}: a name must not hold '#'")
+        if name in self.populations or re.fullmatch(r"\w+\.rule\d+", name):
+            raise UsageError(f"{where}: a population or a rule has that name")
+        check_name("projection", name)
+
     def _known(self, population: Population | str) -> Population:
         name = population if isinstance(population, str) else population.name
         found = self.populations.get(name)
@@ -396,6 +395,15 @@ class Network:
 
 
 _MAPS = (Dense, Conv, AveragePool, AdaptiveAveragePool, Gain)
+
+
+def _kind(where: str, connectivity: Connectivity | Map | Sequence[Map]) -> Connectivity:
+    """A connectivity as it is; linear maps as one."""
+    if isinstance(connectivity, (*_MAPS, Sequence)):
+        return Mapped(connectivity)
+    if not hasattr(connectivity, "count"):
+        raise UsageError(f"{where}: {connectivity!r} is no connectivity")
+    return connectivity
 
 
 def _check_free(where: str, names: Iterable[str]) -> None:

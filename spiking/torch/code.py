@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from foundation.errors import UsageError
+from spiking.code import Conditions
 
 Value = float | Tensor
 Program = Callable[..., Any]
@@ -144,25 +145,13 @@ _FUNCTIONS: dict[str, Any] = {
 }  # fmt: skip
 
 
-class _Comparisons(ast.NodeTransformer):
+class _Comparisons(Conditions, ast.NodeTransformer):
     """Comparisons as calls of what gives numbers, 1 and 0: truth values of tensors cannot be added or subtracted."""
 
     def visit_Compare(self, node: ast.Compare) -> ast.expr:  # the name that ast calls
         self.generic_visit(node)
         name = f"_{type(node.ops[0]).__name__}"
         return ast.Call(ast.Name(name, ast.Load()), [node.left, *node.comparators], [])
-
-    def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
-        """As arithmetic of numbers."""
-        self.generic_visit(node)
-        whole = node.values[0]
-        for value in node.values[1:]:
-            whole = ast.Call(ast.Name(f"_{type(node.op).__name__}", ast.Load()), [whole, value], [])
-        return whole
-
-    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
-        self.generic_visit(node)
-        return ast.Call(ast.Name("_Not", ast.Load()), [node.operand], []) if isinstance(node.op, ast.Not) else node
 
 
 def _comparison(compare: Callable[[Any, Any], Any]) -> Program:
